@@ -106,7 +106,7 @@ class Does(BaseTask):
                 outcome = await self.run_child(array)
                 return {"status": outcome["status"], "x": outcome.results["c"]["inputs"]["x"]}
             case "bad child":
-                await self.run_child([{"id": "c", "name": "c", "parent_id": "nobody"}])
+                await self.run_child([{"id": "c", "name": "c", "parent_id": "missing"}])
             case "save":
                 before = await self.saved_state()
                 await self.save_state({"at": 3})
@@ -295,7 +295,7 @@ async def test_code_elsewhere_uses_the_store_of_its_tree(runner: TextRunner):
 async def test_errors_of_the_store_are_raised_in_the_code_elsewhere(runner: TextRunner):
     task = (await run(runner, inputs={"do": "bad child"}))["t"]
     assert task.result["error_type"] == TreeInvalidError.__name__
-    assert "nobody" in str(task.error)
+    assert "missing" in str(task.error)
 
 
 async def test_hooks_are_called_by_the_owner(runner: TextRunner):
@@ -321,21 +321,29 @@ async def test_a_timeout_ends_the_code_elsewhere(runner: TextRunner, tmp_path: P
     assert (tmp_path / "ended").exists()
 
 
-async def test_a_cancellation_reaches_the_executor_and_its_code(runner: TextRunner, tmp_path: Path):
-    db = MemoryStore()
-    inputs = {"do": "wait", "folder": str(tmp_path)}
+async def waiting_task(
+    runner: TextRunner, db: MemoryStore, folder: Path
+) -> tuple[TaskManager, str, asyncio.Task[Any]]:
+    """Run a tree of one task, and wait until its code has begun to wait."""
+    inputs = {"do": "wait", "folder": str(folder)}
     array = [{"id": "t", "name": "t", "params": {"executor_id": "does"}, "inputs": inputs}]
     node = await TaskCreator(db).create_task_tree_from_array(array)
     manager = TaskManager(db, runner=runner)
     running = asyncio.create_task(manager.distribute_task_tree(node))
+    while not (folder / "began").exists():
+        await asyncio.sleep(0.01)
+    return manager, node.task.id, running
+
+
+async def test_a_cancellation_reaches_the_executor_and_its_code(runner: TextRunner, tmp_path: Path):
+    db = MemoryStore()
     async with asyncio.timeout(10):
-        while not (tmp_path / "began").exists():
-            await asyncio.sleep(0.01)
-        answer = await manager.cancel_task(node.task.id)
+        manager, root_id, running = await waiting_task(runner, db, tmp_path)
+        answer = await manager.cancel_task(root_id)
         await running
     assert answer["status"] == "cancelled"
     assert answer["result"]["partial_result"] == "some"
-    assert Does.asked == [node.task.id]
+    assert Does.asked == [root_id]
     assert (tmp_path / "ended").exists()
 
 
@@ -344,22 +352,16 @@ async def test_code_that_is_ended_knows_whether_another_attempt_continues_its_wo
     runner: TextRunner, tmp_path: Path, is_drained: bool
 ):
     db = MemoryStore()
-    inputs = {"do": "wait", "folder": str(tmp_path)}
-    array = [{"id": "t", "name": "t", "params": {"executor_id": "does"}, "inputs": inputs}]
-    node = await TaskCreator(db).create_task_tree_from_array(array)
-    manager = TaskManager(db, runner=runner)
-    running = asyncio.create_task(manager.distribute_task_tree(node))
     async with asyncio.timeout(10):
-        while not (tmp_path / "began").exists():
-            await asyncio.sleep(0.01)
+        manager, root_id, running = await waiting_task(runner, db, tmp_path)
         if is_drained:
             [run] = active_runs.all_running(db)
             run.drain(0)
         else:
-            await manager.cancel_task(node.task.id, force=True)
+            await manager.cancel_task(root_id, force=True)
         await running
     assert (tmp_path / "ended").read_text() == str(is_drained)
-    task = (await db.get([node.task.id]))[node.task.id]
+    task = (await db.get([root_id]))[root_id]
     assert task.status == ("pending" if is_drained else "cancelled")
 
 

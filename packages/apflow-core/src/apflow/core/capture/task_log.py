@@ -120,7 +120,7 @@ class TaskLog:
         self._add([Line(message)], level, source, logger)
 
     def add_entries(self, entries: Iterable[LogEntry]) -> None:
-        """Add entries that another process has collected, with their times."""
+        """Add entries unchanged, such as those that another process has collected."""
         if self.is_closed:
             return
         with self._queue.lock:
@@ -183,13 +183,7 @@ class TaskLog:
                 self._dropped += len(lines) - KEPT_LAST
             lines = lines[-KEPT_LAST:]
         now = utc_now()
-        entries = [LogEntry(now, level, source, self._shown(line), logger) for line in lines]
-        with self._queue.lock:
-            for entry in entries:
-                self._keep(entry)
-            is_first = self._queue.enqueue(self)
-        if is_first:
-            self._queue.wake()
+        self.add_entries([LogEntry(now, level, source, self._shown(line), logger) for line in lines])
 
     def _shown(self, line: Line) -> str:
         text, most = self._clean(line.text), self.limits.max_line

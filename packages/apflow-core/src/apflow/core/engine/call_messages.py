@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import cast
 
 from apflow.core import errors
 from apflow.core.errors import ApflowError, RunnerError
-from apflow.core.extensions.model_account import ModelRequest
+from apflow.core.extensions.model_account import ModelRequest, Reservation
 from apflow.core.model.log import LogEntry
 from apflow.core.model.results import RunOutcome
 from apflow.core.model.status import TaskStatus
@@ -101,6 +102,16 @@ def model_request_from_json(data: Mapping[str, Json]) -> ModelRequest:
         return float(of_input * share + of_output * of_answer / PRICED_TOKENS)
 
     return ModelRequest(**values, cost=cost)
+
+
+def reservation_to_json(reservation: Reservation) -> dict[str, Json]:
+    """Return what budgets grant for a call of a model."""
+    return asdict(reservation) | {"account_ids": list(reservation.account_ids)}
+
+
+def reservation_from_json(data: Mapping[str, Json]) -> Reservation:
+    """Return the reservation that `reservation_to_json` described."""
+    return Reservation(data["id"], tuple(data["account_ids"]), data["max_output_tokens"])
 
 
 def _is_json(value: object) -> bool:

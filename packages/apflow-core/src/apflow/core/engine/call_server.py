@@ -148,17 +148,14 @@ class _ServedCall:
         return outcome_to_json(attempt.outcome or interrupted("Its call was ended"))
 
     def receive(self, message: Message) -> None:
-        """Take a message of the owner."""
-        match message["kind"]:
-            case kind if kind == ANSWER:
-                self._requests.answer(message)
-            case kind if kind == CANCEL:
-                if self._asking is None and not self._over.is_set():
-                    self._asking = asyncio.create_task(self._ask(message), name="apflow:ask")
-            case kind if kind == RELEASE:
-                self._requests.is_continued = True
-            case _:
-                pass  # of a later version, which works without it
+        """Take a message of the owner. Kinds that only a later version knows are ignored."""
+        kind = message["kind"]
+        if kind == ANSWER:
+            self._requests.answer(message)
+        elif kind == CANCEL and self._asking is None and not self._over.is_set():
+            self._asking = asyncio.create_task(self._ask(message), name="apflow:ask")
+        elif kind == RELEASE:
+            self._requests.is_continued = True
 
     async def _make(self) -> None:
         enter_code()

@@ -25,7 +25,7 @@ from apflow.core.errors import (
     MoveLostError,
     NotFoundError,
 )
-from apflow.core.extensions.running_call import Described, Tasks
+from apflow.core.extensions.running_call import Described, Tasks, array_of, check_thread
 from apflow.core.model.results import RunOutcome
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import Json, Task
@@ -147,12 +147,12 @@ class ChildTrees:
 
     def saved_state_sync(self) -> Json:
         """Do what `saved_state` does, and block the calling thread meanwhile."""
-        self._check_thread("saved_state")
+        check_thread("saved_state")
         return asyncio.run_coroutine_threadsafe(self.saved_state(), self._context.loop).result()
 
     def save_state_sync(self, state: Json) -> None:
         """Do what `save_state` does, and block the calling thread meanwhile."""
-        self._check_thread("save_state")
+        check_thread("save_state")
         asyncio.run_coroutine_threadsafe(self.save_state(state), self._context.loop).result()
 
     def _state(self) -> SavedState:
@@ -166,7 +166,7 @@ class ChildTrees:
 
     async def run_child(self, tasks: Tasks | Described, key: str | None) -> RunOutcome:
         """Create a tree that belongs to the task, or find it, and run it; see `ExecutableTask.run_child`."""
-        array = _array(tasks)
+        array = array_of(tasks)
         self._check_key(key, array)
         self._check_live()
         creator = TaskCreator(self._context.driver.store)
@@ -177,7 +177,7 @@ class ChildTrees:
 
     def run_child_sync(self, tasks: Tasks | Described, key: str | None) -> RunOutcome:
         """Do what `run_child` does, and block the calling thread meanwhile."""
-        self._check_thread("run_child")
+        check_thread("run_child")
         running = asyncio.run_coroutine_threadsafe(self.run_child(tasks, key), self._context.loop)
         return running.result()
 
@@ -482,16 +482,6 @@ class ChildTrees:
             return await coroutine
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._context.loop))
 
-    def _check_thread(self, name: str) -> None:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        raise InvalidInputError(
-            f"{name}_sync() was called on an event loop, which it would block. Use `await {name}()`: "
-            f"{name}_sync() is for code in threads."
-        )
-
     def _check_live(self) -> None:
         if not self.is_live:
             raise ConflictError(f"Task {self._task.id!r} has ended: its code can no longer use it.")
@@ -502,11 +492,6 @@ class ChildTrees:
                 f"Task {self._task.name!r} ({self._task.id}) is inside {MAX_DEPTH} trees that started each "
                 "other, the maximum. Check that the tree does not start itself."
             )
-
-
-def _array(tasks: Tasks | Described) -> Tasks:
-    to_array = getattr(tasks, "to_array", None)
-    return cast("Tasks", to_array() if callable(to_array) else tasks)
 
 
 def _root(tasks: Sequence[Task], root_id: str) -> Task:

@@ -14,6 +14,8 @@ from apflow.core.engine.call_messages import (
     error_to_json,
     lines_from_json,
     model_request_from_json,
+    reservation_from_json,
+    reservation_to_json,
     run_to_json,
 )
 from apflow.core.engine.child_trees import ChildTrees
@@ -40,7 +42,7 @@ from apflow.core.extensions.executor_call import (
     ExecutorCall,
     Message,
 )
-from apflow.core.extensions.model_account import ModelRequest, Reservation
+from apflow.core.extensions.model_account import ModelRequest
 from apflow.core.extensions.runner import Runner
 from apflow.core.model.approval import ApprovalRequest, OnTimeout
 from apflow.core.model.task import Json
@@ -153,23 +155,20 @@ class RemoteCall:
         self._is_released = True
 
     def _receive(self, message: Message) -> None:
-        match message["kind"]:
-            case kind if kind == BEGAN:
-                self._began()
-            case kind if kind == EVENT:
-                self._queue.put_nowait(message["event"])
-            case kind if kind == LINES:
-                if self._log is not None:
-                    self._log.add_entries(lines_from_json(message["lines"]))
-            case kind if kind == INPUTS:
-                self.inputs = message["inputs"]
-            case kind if kind == ASKED:
-                if self._asked is not None and not self._asked.done():
-                    self._asked.set_result(message)
-            case kind if kind == REQUEST:
-                self._start(self._answer(self._call_id, message))
-            case _:
-                pass  # of a later version, which works without it
+        """Take a message of the call. Kinds that only a later version knows are ignored."""
+        kind = message["kind"]
+        if kind == BEGAN:
+            self._began()
+        elif kind == EVENT:
+            self._queue.put_nowait(message["event"])
+        elif kind == LINES and self._log is not None:
+            self._log.add_entries(lines_from_json(message["lines"]))
+        elif kind == INPUTS:
+            self.inputs = message["inputs"]
+        elif kind == ASKED and self._asked is not None and not self._asked.done():
+            self._asked.set_result(message)
+        elif kind == REQUEST:
+            self._start(self._answer(self._call_id, message))
 
     def _start(self, work: Awaitable[Any]) -> None:
         doing = asyncio.ensure_future(self._contained(work))
@@ -203,15 +202,9 @@ class RemoteCall:
             return (await trees.ask_approval(_approval_request(arguments["request"]))).to_json()
         if name == RESERVE:
             request = model_request_from_json(arguments["request"])
-            reserved = await trees.model_calls.reserve(request)
-            return {
-                "id": reserved.id,
-                "account_ids": list(reserved.account_ids),
-                "max_output_tokens": reserved.max_output_tokens,
-            }
+            return reservation_to_json(await trees.model_calls.reserve(request))
         if name == SETTLE:
-            given = arguments["reservation"]
-            reservation = Reservation(given["id"], tuple(given["account_ids"]), given["max_output_tokens"])
+            reservation = reservation_from_json(arguments["reservation"])
             request = ModelRequest(model=arguments["model"])
             usage = ModelUsage(**arguments["usage"])
             return await trees.model_calls.settle(reservation, request, usage, arguments["seconds"])

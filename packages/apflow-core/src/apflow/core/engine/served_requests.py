@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
-from apflow.core.engine.call_messages import error_from_json, model_request_to_json, run_from_json
-from apflow.core.errors import ConflictError, InvalidInputError
+from apflow.core.engine.call_messages import (
+    error_from_json,
+    model_request_to_json,
+    reservation_from_json,
+    reservation_to_json,
+    run_from_json,
+)
+from apflow.core.errors import ConflictError
 from apflow.core.extensions.executor_call import ANSWER, REQUEST, Message, Receive
 from apflow.core.extensions.model_account import ModelRequest, Reservation
-from apflow.core.extensions.running_call import Described, Tasks
+from apflow.core.extensions.running_call import Described, Tasks, array_of, check_thread
 from apflow.core.model.approval import Approval, ApprovalRequest, read_approval
 from apflow.core.model.results import RunOutcome
 from apflow.core.model.task import Json, Task, to_json
@@ -130,7 +136,7 @@ class ServedRunningCall:
 
     def run_child_sync(self, tasks: Tasks | Described, key: str | None) -> RunOutcome:
         """See `RunningCall.run_child_sync`."""
-        _check_thread("run_child")
+        check_thread("run_child")
         return run_from_json(self._requests.make_sync(RUN_CHILD, {"tasks": _array(tasks), "key": key}))
 
     async def ask_approval(self, request: ApprovalRequest) -> Approval:
@@ -150,12 +156,12 @@ class ServedRunningCall:
 
     def saved_state_sync(self) -> Json:
         """See `RunningCall.saved_state_sync`."""
-        _check_thread("saved_state")
+        check_thread("saved_state")
         return self._requests.make_sync(LOAD_STATE, {})
 
     def save_state_sync(self, state: Json) -> None:
         """See `RunningCall.save_state_sync`."""
-        _check_thread("save_state")
+        check_thread("save_state")
         self._requests.make_sync(SAVE_STATE, {"state": self._masked(state)})
 
     async def create_once(
@@ -200,14 +206,14 @@ class ServedModelCalls:
     async def reserve(self, request: ModelRequest) -> Reservation:
         """See `ModelCalls.reserve`."""
         answer = await self._requests.make(RESERVE, {"request": await _counted(request)})
-        return Reservation(answer["id"], tuple(answer["account_ids"]), answer["max_output_tokens"])
+        return reservation_from_json(answer)
 
     async def settle(
         self, reservation: Reservation, request: ModelRequest, usage: ModelUsage, seconds: float
     ) -> None:
         """See `ModelCalls.settle`."""
         arguments = {
-            "reservation": asdict(reservation) | {"account_ids": list(reservation.account_ids)},
+            "reservation": reservation_to_json(reservation),
             "model": request.model,
             "usage": asdict(usage),
             "seconds": seconds,
@@ -227,17 +233,4 @@ async def _counted(request: ModelRequest) -> dict[str, Json]:
 
 
 def _array(tasks: Tasks | Described) -> list[Json]:
-    to_array = getattr(tasks, "to_array", None)
-    array = cast("Tasks", to_array() if callable(to_array) else tasks)
-    return [{name: to_json(value) for name, value in each.items()} for each in array]
-
-
-def _check_thread(name: str) -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise InvalidInputError(
-        f"{name}_sync() was called on an event loop, which it would block. Use `await {name}()`: "
-        f"{name}_sync() is for code in threads."
-    )
+    return [{name: to_json(value) for name, value in each.items()} for each in array_of(tasks)]

@@ -6,9 +6,10 @@ of an executor starts, directly or through a library, are found and belong to th
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from apflow.core.errors import InvalidInputError
 from apflow.core.model.results import RunOutcome
@@ -121,6 +122,24 @@ async def run_child(tasks: Tasks | Described, *, key: str | None = None) -> RunO
 def run_child_sync(tasks: Tasks | Described, *, key: str | None = None) -> RunOutcome:
     """Run a tree as a part of the task whose executor calls this; see `ExecutableTask.run_child_sync`."""
     return _running().run_child_sync(tasks, key)
+
+
+def array_of(tasks: Tasks | Described) -> Tasks:
+    """Return the tasks of an object that describes a tree, or the tasks themselves."""
+    to_array = getattr(tasks, "to_array", None)
+    return cast("Tasks", to_array() if callable(to_array) else tasks)
+
+
+def check_thread(name: str) -> None:
+    """Raise `InvalidInputError` if `name` + "_sync" was called on an event loop, which it would block."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise InvalidInputError(
+        f"{name}_sync() was called on an event loop, which it would block. Use `await {name}()`: "
+        f"{name}_sync() is for code in threads."
+    )
 
 
 def _running() -> RunningCall:

@@ -1,8 +1,8 @@
 """What runs on the workers of a Dask cluster: it serves the calls that `DaskRunner` sends.
 
-Dask's own cancellation does not reach a coroutine that runs, and a worker is not told that the client of a
-task has ended. So each worker keeps the calls that it serves: the client ends a call by its id, and the
-worker ends the calls that the scheduler has forgotten.
+Dask does not stop a running coroutine when its future is cancelled, and a worker does not learn that the
+client of a task has ended. So each worker keeps the calls that it serves: the client ends a call by its id,
+and the worker ends the calls that the scheduler has forgotten.
 """
 
 from __future__ import annotations

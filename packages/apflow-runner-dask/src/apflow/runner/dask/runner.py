@@ -219,17 +219,17 @@ class _Connection:
         workers = None if running.worker is None else [running.worker]
         return any((await _run(client, receive, call_id, dict(message), workers=workers)).values())
 
-    def _take(self, event: tuple[float, Mapping[str, Json]]) -> None:
+    def _take(self, stamped: tuple[float, Mapping[str, Json]]) -> None:
         """Take a message that a worker has sent as an event."""
-        _, told = event
-        running = self._calls.get(told[CALL])
+        _, event = stamped
+        running = self._calls.get(event[CALL])
         if running is None:
             return
-        running.worker = told[WORKER]
-        if running.fetching is None and FETCH not in told:
-            running.take(told[MESSAGES])
+        running.worker = event[WORKER]
+        if running.fetching is None and FETCH not in event:
+            running.take(event[MESSAGES])
             return
-        running.waiting.append(told)  # in order: behind messages that are fetched
+        running.waiting.append(event)  # in order: behind messages that are fetched
         if running.fetching is None:
             running.fetching = asyncio.create_task(self._fetch(running), name="apflow:dask:fetch")
 
@@ -237,12 +237,12 @@ class _Connection:
         """Take the events that wait, and fetch the messages of large ones."""
         try:
             while running.waiting:
-                told = running.waiting.pop(0)
-                if FETCH not in told:
-                    running.take(told[MESSAGES])
+                event = running.waiting.pop(0)
+                if FETCH not in event:
+                    running.take(event[MESSAGES])
                 elif self._client is not None:
-                    worker = told[WORKER]
-                    found = await _run(self._client, fetch, told[CALL], told[FETCH], workers=[worker])
+                    worker = event[WORKER]
+                    found = await _run(self._client, fetch, event[CALL], event[FETCH], workers=[worker])
                     running.take(found[worker])
         except (*_UNREACHABLE, KeyError) as error:
             logger.warning("Messages of a call could not be fetched from its worker: %s", error)
