@@ -66,7 +66,8 @@ async def test_the_runner_that_the_setting_names_calls_executors(install: Instal
 
 def test_an_unknown_runner_is_named_with_those_that_there_are(install: Install):
     install("runners", "counting = counting_runner:Counting", CODE, group=GROUP)
-    with overridden_defaults(runner="dask"), pytest.raises(SettingsError, match=r"'dask'.*counting, local"):
+    named = pytest.raises(SettingsError, match=r"'slurm'.*counting,.*local")
+    with overridden_defaults(runner="slurm"), named:
         chosen_runner()
 
 
