@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from apflow.core.engine import driver, leases
-from apflow.core.engine.attempt import RunContext
+from apflow.core.engine.run_context import RunContext
 from apflow.core.engine.tree_run import TreeRun
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Task

@@ -15,7 +15,7 @@ from typing import Final
 from apflow.core import plugins
 from apflow.core.concurrency.containment import call_contained, read_attribute
 from apflow.core.concurrency.exit_fence import create_unfenced
-from apflow.core.engine.attempt import RunContext
+from apflow.core.engine.run_context import RunContext
 from apflow.core.extensions.registry import ExecutorEntry
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task, utc_now

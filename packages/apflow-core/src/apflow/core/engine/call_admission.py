@@ -14,8 +14,8 @@ from apflow.core.concurrency.fair_semaphore import (
     executor_semaphore,
     isolation_semaphore,
 )
-from apflow.core.engine.attempt import RunContext
 from apflow.core.engine.cache_lookup import CacheLookups
+from apflow.core.engine.run_context import RunContext
 from apflow.core.engine.run_limits import RunLimits
 from apflow.core.model.limit import Limit
 from apflow.core.model.status import TERMINAL

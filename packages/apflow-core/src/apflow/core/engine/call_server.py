@@ -17,8 +17,9 @@ from apflow.core.capture.task_log import TaskLog
 from apflow.core.concurrency.containment import CodeTasks, call_contained, shielded
 from apflow.core.concurrency.exit_fence import end_code, enter_code
 from apflow.core.concurrency.loop_call import call_in_loop
-from apflow.core.engine.attempt import Attempt, RunContext
+from apflow.core.engine.attempt import Attempt
 from apflow.core.engine.call_messages import lines_to_json
+from apflow.core.engine.run_context import RunContext
 from apflow.core.engine.served_requests import Requests, ServedRunningCall
 from apflow.core.errors import ConflictError, ExecutorNotFoundError, ExtensionTakenError
 from apflow.core.extensions.executor_call import (

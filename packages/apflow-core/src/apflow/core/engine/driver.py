@@ -14,11 +14,11 @@ from apflow.core.concurrency.containment import run_apart
 from apflow.core.concurrency.exit_fence import leave_code
 from apflow.core.concurrency.fair_semaphore import process_semaphore
 from apflow.core.engine import active_runs, late_results, leases
-from apflow.core.engine.attempt import RunContext
 from apflow.core.engine.cancellation import CancelRequest, request_elsewhere
 from apflow.core.engine.child_trees import ChildTrees
 from apflow.core.engine.loop_watch import watching_loop
 from apflow.core.engine.nesting import NestingContext
+from apflow.core.engine.run_context import RunContext
 from apflow.core.engine.store_retry import CALLER_TIMEOUT_SECONDS, Patience
 from apflow.core.engine.tree_run import TreeRun
 from apflow.core.errors import AlreadyRunningError, ConflictError, NotFoundError, OwnerLostError

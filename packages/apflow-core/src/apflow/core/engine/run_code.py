@@ -9,10 +9,11 @@ from typing import Any
 
 from apflow.core.concurrency import eager_tasks
 from apflow.core.concurrency.containment import CodeTasks
-from apflow.core.engine.attempt import Attempt, RunContext
+from apflow.core.engine.attempt import Attempt
 from apflow.core.engine.call_admission import CallLimiter
 from apflow.core.engine.late_results import Hold
 from apflow.core.engine.mailbox import Mailbox
+from apflow.core.engine.run_context import RunContext
 from apflow.core.events.log_writer import LogWriter
 from apflow.core.planning.outcome import Outcome
 from apflow.core.planning.run_events import AttemptEnded, PostHooksEnded, RunFailed

@@ -19,7 +19,7 @@ from typing import Any, cast
 from apflow.core.capture.installation import install as install_capture
 from apflow.core.concurrency.fair_semaphore import FairSemaphore
 from apflow.core.engine import drain
-from apflow.core.engine.attempt import Attempt, RunContext
+from apflow.core.engine.attempt import Attempt
 from apflow.core.engine.call_admission import CallLimiter
 from apflow.core.engine.cancellation import Cancellations, CancelRequest
 from apflow.core.engine.deadline_timer import DeadlineTimer
@@ -27,6 +27,7 @@ from apflow.core.engine.late_results import Hold
 from apflow.core.engine.mailbox import Mailbox
 from apflow.core.engine.retry_timers import RetryTimers
 from apflow.core.engine.run_code import RunCode
+from apflow.core.engine.run_context import RunContext
 from apflow.core.engine.run_publisher import RunPublisher
 from apflow.core.engine.store_retry import CALLER_TIMEOUT_SECONDS, Patience
 from apflow.core.errors import ConflictError, OwnerLostError

@@ -1,0 +1,125 @@
+"""The state that all attempts of one run share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from apflow.core.capture.task_log import LogLimits, LogQueue
+from apflow.core.concurrency.containment import CodeTasks, call_contained
+from apflow.core.engine.child_trees import ChildTrees
+from apflow.core.engine.nesting import NestingContext
+from apflow.core.engine.served_requests import ServedRunningCall
+from apflow.core.extensions import registry
+from apflow.core.extensions.executor import ExecutableTask
+from apflow.core.extensions.hooks import Hooks
+from apflow.core.extensions.runner import LocalRunner, Runner
+from apflow.core.model.event import TaskEvent
+from apflow.core.model.task import ONLY_WAITS, Task
+from apflow.core.permissions.capability_policy import CapabilityPolicy, capability_policy
+from apflow.core.planning.outcome import Outcome
+from apflow.core.settings import Settings
+
+if TYPE_CHECKING:
+    from apflow.core.engine.attempt import Attempt
+
+
+@dataclass(slots=True)
+class RunContext:
+    """The state that all attempts of one run share."""
+
+    hooks: Hooks
+    runner: LocalRunner  # calls executors in this process
+    settings: Settings
+    # Task id -> the instance that runs it now, for the caller that gave the dict to `TaskManager`.
+    instances: MutableMapping[str, ExecutableTask]
+    nests: NestingContext | None = None  # see `nesting`
+    elsewhere: Runner | None = None  # calls executors in other processes, where they can run there
+    owners_policy: CapabilityPolicy | None = None  # of the process that this one serves calls for
+    # Returns the `RunningCall` of an attempt that is served for another process.
+    running_call: Callable[[Attempt], ServedRunningCall] | None = None
+    entries: dict[str, registry.ExecutorEntry] = field(default_factory=dict[str, registry.ExecutorEntry])
+    # Task id -> the result of another task, which its next attempt has instead of a call.
+    cached: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
+    cache_keys: dict[str, str] = field(default_factory=dict[str, str])  # task id -> the key of its result
+    # Set when a run begins.
+    loop: asyncio.AbstractEventLoop = field(init=False)
+    tasks: Mapping[str, Task] = field(init=False)
+    publish: Callable[[TaskEvent], None] = field(init=False)
+    note_progress: Callable[[str, float], None] = field(init=False)
+    ended: Callable[[Attempt], None] = field(init=False)
+    code: CodeTasks = field(init=False)  # runs users' code
+    position: Callable[[], int] = field(init=False)  # returns the number of the last event
+    logs: LogQueue = field(init=False)
+    log_limits: LogLimits | None = field(init=False)  # None: nothing is captured
+    is_restricted: bool = field(init=False)  # whether there are `policies`
+
+    def join(
+        self,
+        tasks: Mapping[str, Task],
+        publish: Callable[[TaskEvent], None],
+        note_progress: Callable[[str, float], None],
+        ended: Callable[[Attempt], None],
+        code: CodeTasks,
+        position: Callable[[], int],
+        logs: LogQueue,
+    ) -> None:
+        """Connect to a run: its tasks, and what receives live events, ended attempts and log lines."""
+        self.loop = asyncio.get_running_loop()
+        self.tasks, self.publish, self.note_progress, self.ended = tasks, publish, note_progress, ended
+        self.code, self.position, self.logs = code, position, logs
+        self.log_limits = LogLimits.of(self.settings)
+        self.is_restricted = bool(self.settings.allowed_capabilities) or self.owners_policy is not None
+
+    def is_over(self) -> bool:
+        """Whether the run is ending, and all its code was asked to end."""
+        return self.code.is_ended
+
+    def entry(self, executor_id: str) -> registry.ExecutorEntry:
+        """Return an executor, looked up once per run."""
+        entry = self.entries.get(executor_id)
+        if entry is None:
+            entry = self.entries[executor_id] = registry.get_executor(executor_id)
+        return entry
+
+    @property
+    def nesting(self) -> NestingContext:
+        """What the calls of a run share to start trees. Calls that are served for another process lack it."""
+        assert self.nests is not None
+        return self.nests
+
+    def policies(self) -> list[CapabilityPolicy]:
+        """Return what restricts what tasks may touch: a task needs the permission of each."""
+        own = capability_policy(self.settings)
+        return [each for each in (own, self.owners_policy) if each is not None]
+
+    def open_call(self, attempt: Attempt) -> ChildTrees | ServedRunningCall:
+        """Return the `RunningCall` of an attempt whose executor is about to be called."""
+        if self.running_call is not None:
+            return self.running_call(attempt)
+        return ChildTrees(self.nesting, attempt.task, attempt.cancellation, attempt.secrets)
+
+    def effect(self, task: Task, *, must_know: bool = False) -> str:
+        """Return the effect of running the task twice, from the policy or else from the executor.
+
+        It is `ONLY_WAITS`, whatever the policy says, if the executor only waits.
+
+        `must_know`: raise if a lack of resources prevents loading the executor. Its effect may be `once`, and
+        a later attempt to load it may succeed.
+        """
+        named, executor_id = task.policy.get("effect"), task.executor
+        if executor_id is None:
+            return str(named or ExecutableTask.effect)
+        try:
+            entry = call_contained(lambda: self.entry(executor_id))
+            if call_contained(lambda: entry.only_waits):
+                return ONLY_WAITS
+            return str(named or call_contained(lambda: entry.effect))
+        except Exception as error:
+            may_pass = isinstance(error, OSError | MemoryError) or getattr(error, "may_pass", False)
+            if must_know and not named and may_pass:
+                raise
+            # If the plugin cannot be loaded, its task fails when it starts.
+            return str(named or ExecutableTask.effect)
