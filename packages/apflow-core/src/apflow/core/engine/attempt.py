@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from math import ceil
@@ -54,16 +54,20 @@ CANCELLED = TaskStatus.CANCELLED
 
 
 class Attempt(Call):
-    """One attempt of one task. It calls `context.ended` once, when its code has ended."""
+    """One attempt of one task.
+
+    Args:
+        ended: called once, when its code has ended.
+    """
 
     __slots__ = (
-        "asking", "context", "executor", "has_answered", "has_begun", "inputs", "is_ended", "log", "queue",
-        "remote", "secrets", "trees", "waiter",
+        "asking", "context", "ended", "executor", "has_answered", "has_begun", "inputs", "is_ended", "log",
+        "queue", "remote", "secrets", "trees", "waiter",
     )  # fmt: skip
 
-    def __init__(self, context: RunContext, task: Task) -> None:
+    def __init__(self, context: RunContext, task: Task, ended: Callable[[Attempt], object]) -> None:
         super().__init__(task)
-        self.context = context
+        self.context, self.ended = context, ended
         self.executor: ExecutableTask | None = None
         self.inputs: dict[str, Json] = {}  # the inputs of the call, with secrets as references
         self.secrets: list[str] = []
@@ -91,7 +95,7 @@ class Attempt(Call):
             self._close_log(outcome)
             if self.outcome is None:  # otherwise it was abandoned
                 self.outcome = outcome
-                self.context.ended(self)
+                self.ended(self)
         if within.cancelling() and not self.context.is_over():
             await forget_cancellations(within)
 
@@ -112,7 +116,7 @@ class Attempt(Call):
         self.has_begun = True  # it must not start later
         if self.is_cancelled:
             self.outcome = self.cancelled()
-        self.context.ended(self)
+        self.ended(self)
 
     def leave_behind(self, outcome: Outcome) -> None:
         """Abandon code that does not end after repeated requests, and continue with an outcome."""
@@ -125,7 +129,7 @@ class Attempt(Call):
         )
         self._close_log(None)
         self.outcome = outcome
-        self.context.ended(self)
+        self.ended(self)
 
     def was_ended(self) -> bool:
         """Whether its code was asked to end, by itself or with its run."""
@@ -331,7 +335,7 @@ class Attempt(Call):
         self.was_called = True
         if task.policy.get("limit"):
             self._begin_limit()
-        trees = self.trees = executor.running_call = context.open_call(self)
+        trees = self.trees = executor.running_call = context.open_call(task, self.cancellation, self.secrets)
         token = current_call.set(trees)
         leaving = self._leave_later(policy.timeout) if policy.timeout is not None else None
         try:

@@ -40,7 +40,7 @@ from apflow.core.extensions.hooks import Hooks
 from apflow.core.extensions.registry import executor_is_known, get_executor, get_registry
 from apflow.core.extensions.runner import LocalRunner
 from apflow.core.model.event import TaskEvent
-from apflow.core.model.task import Json
+from apflow.core.model.task import Json, Task
 from apflow.core.permissions.capability_policy import policy_from_json
 from apflow.core.planning.outcome import interrupted, outcome_to_json, read_exception
 from apflow.core.settings import Settings, get_settings
@@ -115,10 +115,8 @@ class _ServedCall:
             running_call=self._running_call,
         )
         self._code = CodeTasks(self._fail)
-        self._context.join(
-            tasks, self._publish, _ignore_progress, self._end, self._code, lambda: 0, self._lines
-        )
-        self._attempt = Attempt(self._context, tasks[str(call.task["id"])])
+        self._context.join(tasks, self._publish, _ignore_progress, self._code, lambda: 0, self._lines)
+        self._attempt = Attempt(self._context, tasks[str(call.task["id"])], self._end)
 
     async def serve(self) -> dict[str, Json]:
         """Make the call and return its outcome."""
@@ -174,10 +172,9 @@ class _ServedCall:
         is_cancelable = self._attempt.is_cancelable()
         self._send({"kind": ASKED, "answer": self._attempt.answer, "is_cancelable": is_cancelable})
 
-    def _running_call(self, attempt: Attempt) -> ServedRunningCall:
+    def _running_call(self, task: Task, secrets: list[str]) -> ServedRunningCall:
         self._send({"kind": BEGAN})
-        root = self._context.tasks[attempt.task.root_id]
-        return ServedRunningCall(self._requests, attempt.task, root, attempt.secrets)
+        return ServedRunningCall(self._requests, task, self._context.tasks[task.root_id], secrets)
 
     def _end(self, _: Attempt) -> None:
         self._over.set()

@@ -49,7 +49,7 @@ class RunCode:
     def add_call(self, task_id: str) -> None:
         """Prepare the call of a task's executor."""
         state = self._state
-        attempt = state.running[task_id] = Attempt(self._context, state.by_id[task_id])
+        attempt = state.running[task_id] = Attempt(self._context, state.by_id[task_id], self.attempt_ended)
         self._to_start.append((f"apflow:{task_id}", attempt.run))
 
     def add_post_hooks(self, task_id: str, outcome: Outcome) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from apflow.core.capture.task_log import LogLimits, LogQueue
 from apflow.core.concurrency.containment import CodeTasks, call_contained
@@ -20,10 +19,8 @@ from apflow.core.model.event import TaskEvent
 from apflow.core.model.task import ONLY_WAITS, Task
 from apflow.core.permissions.capability_policy import CapabilityPolicy, capability_policy
 from apflow.core.planning.outcome import Outcome
+from apflow.core.planning.run_state import Cancellation
 from apflow.core.settings import Settings
-
-if TYPE_CHECKING:
-    from apflow.core.engine.attempt import Attempt
 
 
 @dataclass(slots=True)
@@ -38,8 +35,8 @@ class RunContext:
     nests: NestingContext | None = None  # see `nesting`
     elsewhere: Runner | None = None  # calls executors in other processes, where they can run there
     owners_policy: CapabilityPolicy | None = None  # of the process that this one serves calls for
-    # Returns the `RunningCall` of an attempt that is served for another process.
-    running_call: Callable[[Attempt], ServedRunningCall] | None = None
+    # Returns the `RunningCall` of a task that is served for another process, given its secrets.
+    running_call: Callable[[Task, list[str]], ServedRunningCall] | None = None
     entries: dict[str, registry.ExecutorEntry] = field(default_factory=dict[str, registry.ExecutorEntry])
     # Task id -> the result of another task, which its next attempt has instead of a call.
     cached: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
@@ -49,7 +46,6 @@ class RunContext:
     tasks: Mapping[str, Task] = field(init=False)
     publish: Callable[[TaskEvent], None] = field(init=False)
     note_progress: Callable[[str, float], None] = field(init=False)
-    ended: Callable[[Attempt], None] = field(init=False)
     code: CodeTasks = field(init=False)  # runs users' code
     position: Callable[[], int] = field(init=False)  # returns the number of the last event
     logs: LogQueue = field(init=False)
@@ -61,14 +57,13 @@ class RunContext:
         tasks: Mapping[str, Task],
         publish: Callable[[TaskEvent], None],
         note_progress: Callable[[str, float], None],
-        ended: Callable[[Attempt], None],
         code: CodeTasks,
         position: Callable[[], int],
         logs: LogQueue,
     ) -> None:
-        """Connect to a run: its tasks, and what receives live events, ended attempts and log lines."""
+        """Connect to a run: its tasks, and what receives live events and log lines."""
         self.loop = asyncio.get_running_loop()
-        self.tasks, self.publish, self.note_progress, self.ended = tasks, publish, note_progress, ended
+        self.tasks, self.publish, self.note_progress = tasks, publish, note_progress
         self.code, self.position, self.logs = code, position, logs
         self.log_limits = LogLimits.of(self.settings)
         self.is_restricted = bool(self.settings.allowed_capabilities) or self.owners_policy is not None
@@ -95,11 +90,13 @@ class RunContext:
         own = capability_policy(self.settings)
         return [each for each in (own, self.owners_policy) if each is not None]
 
-    def open_call(self, attempt: Attempt) -> ChildTrees | ServedRunningCall:
-        """Return the `RunningCall` of an attempt whose executor is about to be called."""
+    def open_call(
+        self, task: Task, cancellation: Cancellation, secrets: list[str]
+    ) -> ChildTrees | ServedRunningCall:
+        """Return the `RunningCall` of a task whose executor is about to be called."""
         if self.running_call is not None:
-            return self.running_call(attempt)
-        return ChildTrees(self.nesting, attempt.task, attempt.cancellation, attempt.secrets)
+            return self.running_call(task, secrets)
+        return ChildTrees(self.nesting, task, cancellation, secrets)
 
     def effect(self, task: Task, *, must_know: bool = False) -> str:
         """Return the effect of running the task twice, from the policy or else from the executor.

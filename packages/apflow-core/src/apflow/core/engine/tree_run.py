@@ -139,7 +139,6 @@ class TreeRun:
             self.state.by_id,
             self._publisher.publish_live,
             self._note_progress,
-            self._code.attempt_ended,
             self._code.tasks,
             lambda: self.state.last_number,
             self._logs,
