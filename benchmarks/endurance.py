@@ -5,9 +5,9 @@
 
 The load: clients that create and run trees of 100 tasks, clients whose tasks have results of 1 MB,
 subscribers that follow trees, and readers of lists and whole trees. At the end, the server is compared with
-new ones, each on a copy of the file as it was at the beginning: the same load by turns, a minute each. A machine
-under constant load becomes slower itself, which affects both. The last lines say PASS or FAIL for each limit;
-the exit code is 1 where one is exceeded.
+new ones, each on a copy of the file as it was at the beginning. They have the same load by turns, a minute
+each, because a machine under constant load becomes slower itself. The last lines say PASS or FAIL for each
+limit; the exit code is 1 where one is exceeded.
 """
 
 from __future__ import annotations
