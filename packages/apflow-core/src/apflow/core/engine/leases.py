@@ -100,7 +100,8 @@ class LeaseRenewer:
         try:
             async with asyncio.timeout(self._seconds / 4):
                 kept = await store.renew(self._owner, list(runs))
-        except Exception as error:  # noqa: BLE001 - it is tried again; the caller decides what that means
+        # A store that is being closed cancels what it does. The caller decides what a failure means.
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
             logger.warning("The leases of %d trees could not be renewed: %s", len(runs), error or "timeout")
             return False
         self._take(runs, kept, asked_at)
