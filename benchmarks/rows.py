@@ -33,6 +33,7 @@ def rows(is_quick: bool) -> Mapping[str, Measure]:
             "postgres_fan_out_1000": partial(several.fan_out, 1000),
             "postgres_workers": partial(several.processes, 2, 4),
             "postgres_submit": partial(several.submitting, 5),
+            "postgres_placed": partial(several.placing, 50),
             "rest": partial(network.calling, 50),
             "serve": partial(serving.serving, 20),
         }
@@ -58,6 +59,7 @@ def rows(is_quick: bool) -> Mapping[str, Measure]:
         "postgres_fan_out_1000": partial(several.fan_out, 1000),
         "postgres_workers": partial(several.processes, 4, 100),
         "postgres_submit": partial(several.submitting, 200),
+        "postgres_placed": partial(several.placing, 1000),
         "rest": partial(network.calling, 500),
         "serve": partial(serving.serving, 200),
     }

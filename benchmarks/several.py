@@ -11,8 +11,9 @@ from contextlib import asynccontextmanager, contextmanager
 from statistics import median, quantiles
 from time import perf_counter
 
-from apflow.core import TaskCreator, TaskQuery, TaskStatus, create_session, submit
+from apflow.core import TaskCreator, TaskExecutor, TaskQuery, TaskStatus, create_session, submit
 from apflow.core.service.task_service import TaskService
+from apflow.core.settings import overridden_defaults
 from apflow.core.store.base import TaskStore
 from apflow.testing.postgres import a_database
 from apflow.testing.postgresserver import a_server
@@ -140,3 +141,35 @@ def submitting(count: int) -> list[Line]:
 
     with fresh_server() as server:
         return asyncio.run(measure(server))
+
+
+def placing(count: int) -> list[Line]:
+    """Measure calls that another process makes: a fan-out, and the time until one call begins there."""
+
+    async def measure(server: str) -> list[Line]:
+        async with fresh_database(server) as store:
+            with workers(1, store.url), overridden_defaults(runner="workers"):
+                array = trees.fan_out(count)
+                begin = perf_counter()
+                outcome = await TaskExecutor().execute_tasks(array, db_session=store)
+                rate = count / (perf_counter() - begin)
+                assert outcome["status"] == "completed"
+                times = [await _until_called(store) for _ in range(min(count, 200))]
+        about = f"{count:,} no-op calls that another process makes, placed over PostgreSQL"
+        begins = "from the execution of a tree of one task to the call of its executor in another process"
+        return [
+            Line("placed_calls", rate, 500, "tasks/s", f"{about}; floor: what is asked for"),
+            Line("placed_p50", median(times), 20, "ms", f"median {begins}; floor: what is asked for"),
+        ]
+
+    with fresh_server() as server:
+        return asyncio.run(measure(server))
+
+
+async def _until_called(store: TaskStore) -> float:
+    """Run a tree of one task, and return the milliseconds until its executor is called elsewhere."""
+    begin = trees.now()
+    outcome = await TaskExecutor().execute_tasks(
+        [{"name": "when", "schemas": {"method": trees.WHEN}}], db_session=store
+    )
+    return (outcome["result"]["at"] - begin) * 1000

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers.dask_clusters import HERE, Cluster, Marks, MarksOnce, lines_of
+from peers.dask_clusters import HERE, Cluster
+from peers.marks import Marks, MarksOnce, lines_of
 
 from apflow.core import MemoryStore, TaskCreator, TaskManager, executor_register, get_registry
 from apflow.core.model.task import Task
@@ -157,7 +158,7 @@ async def test_a_scheduler_that_repeats_calls_itself_is_refused(tmp_path: Path, 
 OWNER = """
 import asyncio, sys
 sys.path.insert(0, {here!r})
-from peers.dask_clusters import Marks
+from peers.marks import Marks
 from apflow.core import MemoryStore, TaskCreator, TaskManager, executor_register
 from apflow.runner.dask import DaskRunner
 executor_register(Marks)

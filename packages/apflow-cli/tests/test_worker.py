@@ -125,7 +125,8 @@ def test_workers_are_listed_while_they_work(apflow: Any):
         [listed] = apflow.json("workers")["workers"]
         assert (listed["pid"], listed["status"], listed["trees"]) == (process.pid, "running", 0)
         titles, row = apflow("workers").stdout.splitlines()
-        assert titles.split() == ["HOST", "PID", "STATUS", "TREES", "STARTED_AT", "VERSION"]
+        heads = ["HOST", "PID", "STATUS", "TREES", "CALLS", "OFFERS", "STARTED_AT", "VERSION"]
+        assert titles.split() == heads
         assert str(process.pid) in row.split()
     nothing = apflow("workers")
     assert nothing.returncode == 0

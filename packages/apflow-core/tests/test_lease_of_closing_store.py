@@ -43,7 +43,7 @@ def executor() -> Iterator[None]:
 
 
 async def test_a_renewal_that_is_cancelled_counts_as_failed():
-    """The thread of the leases goes on: an unhandled exception in it would fail this test."""
+    """The thread of the leases continues: an unhandled exception in it would fail this test."""
     async with Closing() as db:
         with overridden_defaults(lease_seconds=0.6, cancel_grace=0.1):
             array = [{"id": "t", "name": "t", "params": {"executor_id": Waits.id}}]

@@ -48,6 +48,7 @@ ApflowError
 │   └── ExtensionTakenError          another class holds the id
 ├── RunnerError (RuntimeError)       a runner cannot make a call
 │   ├── CallLostError                what made the call has ended, or cannot be reached
+│   ├── ResourceError                this process lacks what the call needs
 │   └── RunnerUnavailableError       it makes no calls now
 ├── SecretNotFoundError              no provider knows the secret
 ├── SecretRefusedError (RuntimeError) the secret policy does not permit its use
@@ -476,6 +477,21 @@ class ExecutorNotFoundError(ApflowError, LookupError):
 
 class RunnerError(ApflowError, RuntimeError):
     """A runner cannot make a call of an executor."""
+
+
+class ResourceError(RunnerError):
+    """A call needs resources that this process does not offer, and no other process can make it.
+
+    `needs` describes what it needs, and `lacking` has the names of what is missing.
+    """
+
+    def __init__(self, needs: str, lacking: Sequence[str]) -> None:
+        super().__init__(
+            f"The call needs {needs}, and this process does not offer {', '.join(lacking)}. Set "
+            "APFLOW_WORKER_RESOURCES (gpu=1) or APFLOW_WORKER_LABELS (zone=eu) to what it has, or use a "
+            "PostgreSQL database and a worker that offers it."
+        )
+        self.needs, self.lacking = needs, list(lacking)
 
 
 class CallLostError(RunnerError):

@@ -80,7 +80,13 @@ class Settings:
     import_modules: tuple[str, ...] = ()  # modules that register executors; also APFLOW_IMPORT
     task_model_class: str = ""  # "module:Class" with the custom columns of tasks
     hooks: tuple[str, ...] = ()  # names of hook plugins that run
-    runner: str = "local"  # name of the plugin that calls executors; "local": this process does
+    # Name of the plugin that calls executors. "local": this process does; "workers": all of the database do.
+    runner: str = "local"
+    # What a worker offers to calls; see `model.resources`.
+    worker_resources: Mapping[str, str] = field(default_factory=dict[str, str])  # name -> amount
+    worker_labels: Mapping[str, str] = field(default_factory=dict[str, str])  # name -> value
+    worker_executors: tuple[str, ...] = ()  # that it calls for other processes; empty: all that it has
+    worker_calls: int = 256  # that it makes for other processes at once
     dask_address: str = ""  # of the scheduler that the runner `dask` uses; empty: a local cluster
     dask_tls_ca: str = ""  # file of the certificate authority of the cluster
     dask_tls_cert: str = ""  # file of the certificate that this process shows to the cluster

@@ -576,6 +576,9 @@ export interface WorkerResult {
   status: "running" | "draining" | "lost";
   trees: number;
   max_concurrency: number;
+  calls: number;
+  resources: Record<string, number>;
+  labels: Record<string, string>;
 }
 
 export interface Operations {

@@ -123,7 +123,7 @@ def flow(
 
     async def work(service: TaskService) -> RunResult:
         trees = await given.typed(service)
-        check_before_run(service, trees)
+        await check_before_run(service, trees)
         await check_webhook(service, config)
         if len(trees) > 1:
             return await run_each(

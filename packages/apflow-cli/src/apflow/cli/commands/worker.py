@@ -13,10 +13,35 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.option(
+    "--resources",
+    metavar="NAME=AMOUNT,...",
+    help="What the worker has for calls that need it, such as gpu=2. Default: APFLOW_WORKER_RESOURCES.",
+)
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What the worker is, for calls that need it, such as zone=eu. Default: APFLOW_WORKER_LABELS.",
+)
+@click.option(
+    "--executors",
+    metavar="ID,...",
+    help="The executors that it calls for other processes. Default: APFLOW_WORKER_EXECUTORS, or all.",
+)
 @with_runs
 @click.pass_context
-def worker(ctx: click.Context) -> None:
+def worker(
+    ctx: click.Context,
+    resources: str | None,
+    labels: tuple[str, ...],
+    executors: str | None,
+) -> None:
     """Run the trees that are submitted to the database, until stopped.
+
+    On PostgreSQL, the worker also calls executors for other processes: those that the process which runs a
+    tree does not have, and those of tasks with `resources` that the worker offers.
 
     The worker also delivers events to webhooks, if apflow-server is installed.
 
@@ -27,8 +52,14 @@ def worker(ctx: click.Context) -> None:
     from apflow.cli.session.work import perform_here
     from apflow.cli.session.worker import run_worker
 
+    offered = {
+        "--resources": ("worker_resources", resources),
+        "--label": ("worker_labels", ",".join(labels) or None),
+        "--executors": ("worker_executors", executors),
+    }
+
     async def work(service: TaskService) -> None:
         said = f"Running what is submitted to {service.db.url}. SIGTERM or Ctrl-C ends this."
-        await run_worker(service, lambda: click.echo(said, err=True))
+        await run_worker(service, lambda: click.echo(said, err=True), offered)
 
     perform_here(ctx, work, is_service=True)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from apflow.cli.inputs.options import session_of, with_list
+
+if TYPE_CHECKING:
+    from apflow.core.model.task import Json
 
 
 @click.command()
@@ -28,8 +33,9 @@ def workers(ctx: click.Context) -> None:
     found = perform(ctx, lambda service: service.workers())
     if not write_as_asked(ctx, {"workers": found}, (each["id"] for each in found)):
         is_terminal, now = sys.stdout.isatty(), utc_now()
-        columns = ("host", "pid", "status", "trees", "up" if is_terminal else "started_at", "version")
-        values = [each | {"up": age(each["started_at"], now)} for each in found]
+        up = "up" if is_terminal else "started_at"
+        columns = ("host", "pid", "status", "trees", "calls", "offers", up, "version")
+        values = [each | {"up": age(each["started_at"], now), "offers": _offers(each)} for each in found]
         if found or not is_terminal:
             write_table(columns, [[each[column] for column in columns] for each in values])
         if not found:
@@ -37,3 +43,11 @@ def workers(ctx: click.Context) -> None:
                 f"No worker runs what is submitted to {place_of(session_of(ctx))}. "
                 "`apflow worker` or `apflow serve` starts one."
             )
+
+
+def _offers(report: dict[str, Json]) -> str:
+    """Return the resources and labels that a worker offers to calls, as they are written in settings."""
+    amounts: dict[str, float] = report["resources"]
+    labels: dict[str, str] = report["labels"]
+    shown = [f"{name}={amount:g}" for name, amount in amounts.items()]
+    return ",".join([*shown, *(f"{name}={value}" for name, value in labels.items())])

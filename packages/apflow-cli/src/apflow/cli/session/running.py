@@ -22,6 +22,7 @@ from apflow.cli.session.webhooks import delivered_here
 from apflow.core.authoring.array_validation import check_array, refused
 from apflow.core.authoring.run_check import check_runnable
 from apflow.core.capture.clean_output import clean_output
+from apflow.core.engine.placement import is_known_for, workers_seen
 from apflow.core.events.telemetry import traced
 from apflow.core.model.event import EventType
 from apflow.core.model.status import TaskStatus
@@ -40,7 +41,7 @@ Work = Callable[[TaskService], Awaitable[Result]]
 RunResult = dict[str, Json]  # what a service's `execute` returns, with the whole tree as `root`
 
 
-def check_before_run(service: TaskService, trees: Sequence[Json]) -> None:
+async def check_before_run(service: TaskService, trees: Sequence[Json]) -> None:
     """Check that tasks can run, before anything is stored.
 
     Trees that a server runs are not checked here: the server may have other executors.
@@ -51,10 +52,11 @@ def check_before_run(service: TaskService, trees: Sequence[Json]) -> None:
     if type(service) is not TaskService:
         return
     check_defaults(get_settings())
+    await workers_seen(service.db).look(service.db)
     found: list[str] = []
     for tree in trees:
         tasks = check_array(as_array(tree), get_settings())
-        found += check_runnable(tasks)
+        found += check_runnable(tasks, is_known=is_known_for(service.db))
     if found:
         raise refused(found)
 

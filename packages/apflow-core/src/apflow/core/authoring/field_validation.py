@@ -26,7 +26,7 @@ MAX_TEXT = 255  # characters of an id; longer ones would not fit the index of ev
 # What an array may say of a task. `status` and `result` only of work that is done already: copies do that.
 KEYS = (
     "id", "key", "name", "parent_id", "user_id", "priority", "dependencies", "inputs", "params", "schemas",
-    "policy", "budget", "when", "trigger", "for_each", "label", "tags", "status", "result",
+    "policy", "budget", "resources", "when", "trigger", "for_each", "label", "tags", "status", "result",
     "original_task_id",
 )  # fmt: skip
 
@@ -55,6 +55,8 @@ _MEANT = {
     "cache": "policy.cache",
     "ttl": "policy.cache.ttl",
     "limit": "policy.limit",
+    "gpu": "resources.gpu",
+    "labels": "resources",
     "rate": "policy.limit.rate",
     "rate_limit": "policy.limit.rate",
     "concurrency": "policy.limit.concurrency",

@@ -9,6 +9,7 @@ from typing import Any, cast
 from apflow.core.authoring.field_validation import MAX_TEXT
 from apflow.core.authoring.for_each_validation import read_for_each
 from apflow.core.authoring.limit_validation import read_budget, read_limit
+from apflow.core.authoring.resource_validation import read_resources
 from apflow.core.authoring.violation import Violations, read_members, shown
 from apflow.core.bounds import (
     MAX_ATTEMPTS,
@@ -236,6 +237,7 @@ _POLICY: Mapping[str, Callable[[object, str, Violations], Json]] = {
 # What an entry may also have beside `policy`. Its place is `policy` all the same.
 BESIDE_POLICY: Mapping[str, Callable[[object, str, str, Violations], Json]] = {
     "budget": read_budget,
+    "resources": read_resources,
     "when": read_when,
     "trigger": read_trigger,
     "for_each": read_for_each,

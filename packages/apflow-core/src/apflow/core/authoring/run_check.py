@@ -6,7 +6,7 @@ interfaces that run trees elsewhere must not refuse a tree because of this check
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from apflow.core.authoring.array_validation import place_of
 from apflow.core.concurrency.containment import call_contained
@@ -24,7 +24,11 @@ from apflow.core.planning.plan import choose_executor
 from apflow.core.process.error_text import describe_error
 
 
-def check_runnable(tasks: Sequence[Task], unchecked: Collection[int] = ()) -> list[str]:
+def check_runnable(
+    tasks: Sequence[Task],
+    unchecked: Collection[int] = (),
+    is_known: Callable[[str], bool] = executor_is_known,
+) -> list[str]:
     """Return the violations of the tasks of one tree, each with its place, such as "tasks[2] ('fetch'): ...".
 
     Reported are executors that do not exist or cannot be loaded, params that an executor does not accept, and
@@ -33,6 +37,7 @@ def check_runnable(tasks: Sequence[Task], unchecked: Collection[int] = ()) -> li
 
     Args:
         unchecked: indexes of tasks to leave out.
+        is_known: returns whether an executor exists, here or in a process that makes calls for this one.
     """
     checks_inputs = not Hooks.current().has_pre
     return [
@@ -40,34 +45,36 @@ def check_runnable(tasks: Sequence[Task], unchecked: Collection[int] = ()) -> li
         for index, task in enumerate(tasks)
         if index not in unchecked
         for fault in (
-            *_faults(task, checks_inputs=checks_inputs),
-            *_faults_of_template(task, checks_inputs=checks_inputs),
+            *_faults(task, is_known, checks_inputs=checks_inputs),
+            *_faults_of_template(task, is_known, checks_inputs=checks_inputs),
         )
     ]
 
 
-def _faults_of_template(task: Task, *, checks_inputs: bool) -> Iterator[str]:
+def _faults_of_template(task: Task, is_known: Callable[[str], bool], *, checks_inputs: bool) -> Iterator[str]:
     """Yield the faults of the tasks of which the elements of a task with `for_each` are instances."""
     for each in templates_within([task]) if task.status not in TERMINAL else ():
         place = f"for_each.tasks {each.name!r}: " if each.id else ""
-        for fault in _faults(each, checks_inputs=checks_inputs):
+        for fault in _faults(each, is_known, checks_inputs=checks_inputs):
             yield place + fault
 
 
-def _faults(task: Task, *, checks_inputs: bool) -> Iterator[str]:
-    executor_id = choose_executor(task, executor_is_known)
+def _faults(task: Task, is_known: Callable[[str], bool], *, checks_inputs: bool) -> Iterator[str]:
+    executor_id = choose_executor(task, is_known)
     if executor_id == GROUP or task.status in TERMINAL:
         return
     if executor_id is None:
         yield f"no executor is called {task.name!r}. {advise(task.name)}"
         return
+    if is_known(executor_id) and not executor_is_known(executor_id):
+        return  # another process checks the rest
     try:
         entry = get_executor(executor_id)
     except ApflowError as error:
         yield str(error)
         return
-    is_known = not named_secrets(task.params) and not refers_to_elements(task.params)
-    if not task.dependencies and is_known:
+    is_complete = not named_secrets(task.params) and not refers_to_elements(task.params)
+    if not task.dependencies and is_complete:
         yield from _input_faults(task, entry, checks_inputs=checks_inputs)
 
 

@@ -21,6 +21,7 @@ from apflow.core.bounds import (
     MAX_TAG_LENGTH,
     MAX_TAGS,
 )
+from apflow.core.model import resources
 from apflow.core.model.budget import ON_EXCEED
 from apflow.core.model.custom_columns import custom_fields
 from apflow.core.model.for_each import MAX_ITEMS
@@ -174,6 +175,7 @@ def _task_properties() -> Schema:
         },
         "policy": {"$ref": "#/$defs/policy"},
         "budget": {"$ref": "#/$defs/budget"},
+        "resources": _resources(),
         "when": _when(),
         "trigger": _trigger(),
         "for_each": {"$ref": "#/$defs/for_each"},
@@ -252,6 +254,7 @@ def _policy() -> Schema:
                 "description": "What a second run does. Default: what the executor says.",
             },
             "budget": {"$ref": "#/$defs/budget"},
+            "resources": _resources(),
             "limit": _limit(),
             "cache": _cache(),
             "when": _when(),
@@ -282,6 +285,23 @@ def _policy() -> Schema:
             },
         },
         "additionalProperties": False,
+    }
+
+
+def _resources() -> Schema:
+    name = f"^{resources.NAME_PATTERN}$"
+    return {
+        "type": ["object", "null"],
+        "description": "What the worker that makes the call must offer: a number is an amount that the call "
+        "uses, a string is a label.",
+        "propertyNames": {"pattern": name},
+        "additionalProperties": {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "maximum": resources.MAX_AMOUNT},
+                {"type": "string", "pattern": name},
+            ]
+        },
+        "maxProperties": resources.MAX_RESOURCES,
     }
 
 

@@ -35,6 +35,7 @@ from apflow.core.extensions.executor import ExecutableTask, overrides_cancel
 from apflow.core.extensions.executor_call import ExecutorCall, Needed, columns_of
 from apflow.core.extensions.runner import Runner, timeout_message
 from apflow.core.extensions.running_call import current_call
+from apflow.core.model.resources import Needs
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Policy, Task, to_json
 from apflow.core.payload.inputs import build_inputs
@@ -51,6 +52,7 @@ from apflow.core.process.traceback_text import MAX_TRACEBACK, shortened
 logger = logging.getLogger(__name__)
 
 CANCELLED = TaskStatus.CANCELLED
+NO_NEEDS = Needs({}, {})
 
 
 class Attempt(Call):
@@ -284,11 +286,30 @@ class Attempt(Call):
             return failed(
                 "ExecutorNotFound", f"No executor is called {task.name!r}. {registry.advise(task.name)}"
             )
-        entry = context.entry(task.executor)
-        if context.elsewhere is not None and entry.may_run_elsewhere:
-            return await self._call_elsewhere(context.elsewhere, entry)
+        entry, needs = self._entry_and_needs(task.executor)
+        runner = context.runner_of(entry, needs)
+        if runner is not None or entry is None:
+            assert runner is not None  # it makes what this process cannot
+            return await self._call_elsewhere(runner, task.executor, entry, needs)
+        if needs.is_empty:
+            return await self._call_here(entry)
+        async with context.using(task, needs):
+            return await self._call_here(entry)
+
+    def _entry_and_needs(self, executor_id: str) -> tuple[registry.ExecutorEntry | None, Needs]:
+        """Return the executor, None if only workers of the same store have it, and what its call needs."""
+        context, own = self.context, self.task.policy.get("resources")
+        is_elsewhere = context.placement is not None and context.placement.has(executor_id)
+        if is_elsewhere and not registry.executor_is_known(executor_id):
+            return None, Needs.of(own)
+        entry = context.entry(executor_id)
+        return entry, Needs.of(entry.resources, own) if entry.resources or own else NO_NEEDS
+
+    async def _call_here(self, entry: registry.ExecutorEntry) -> Outcome:
+        """Call the executor in this process."""
+        context, task = self.context, self.task
         origin = Origin(
-            authors_of(context.tasks[task.root_id]), task.executor, can_bind=entry.uses_net_policy
+            authors_of(context.tasks[task.root_id]), entry.executor_id, can_bind=entry.uses_net_policy
         )
         log_token, origin_token = current_log.set(self._open_log()), begin_work_for(origin)
         try:
@@ -349,12 +370,19 @@ class Attempt(Call):
             if leaving is not None:
                 leaving.cancel()
 
-    async def _call_elsewhere(self, runner: Runner, entry: registry.ExecutorEntry) -> Outcome:
-        """Have another process call the executor. Its inputs are built there, unless pre-hooks need them."""
+    async def _call_elsewhere(
+        self, runner: Runner, executor_id: str, entry: registry.ExecutorEntry | None, needs: Needs
+    ) -> Outcome:
+        """Have another process call the executor. Its inputs are built there, unless pre-hooks need them.
+
+        Args:
+            entry: the executor; None if this process does not have it.
+        """
         context, task = self.context, self.task
         self._check_executor()
         self._check_values(task.params, task.params, "params")
         inputs = await self._inputs_for_hooks(entry) if context.hooks.has_pre else None
+        import_path = None if entry is None else entry.import_path
         if self.is_cancelled:
             return Outcome(CANCELLED, None, None, None)
         timeout = Policy.from_json(task.policy).timeout
@@ -373,7 +401,7 @@ class Attempt(Call):
         remote = self.remote = RemoteCall(
             runner,
             task.id,
-            lambda call_id: self._describe(call_id, entry, inputs),
+            lambda call_id: self._describe(call_id, executor_id, import_path, needs, inputs),
             lambda: context.effect(task),
             trees,
             self._open_queue(),
@@ -396,7 +424,12 @@ class Attempt(Call):
         return self._read(outcome.result, has_schema=False, reports_status=False)
 
     def _describe(
-        self, call_id: str, entry: registry.ExecutorEntry, inputs: dict[str, Json] | None
+        self,
+        call_id: str,
+        executor_id: str,
+        import_path: str | None,
+        needs: Needs,
+        inputs: dict[str, Json] | None,
     ) -> ExecutorCall:
         """Return the call as plain data, with the given inputs, or with all that they are built from."""
         task, context = self.task, self.context
@@ -416,21 +449,24 @@ class Attempt(Call):
         authors = authors_of(root)  # those that this process knows, whatever settings the other one has
         return ExecutorCall(
             id=call_id,
-            executor_id=entry.executor_id,
-            import_path=entry.import_path,
+            executor_id=executor_id,
+            import_path=import_path,
             task=columns,
             needed=needed,
             written_by=None if authors is None else as_json(authors),
             scheduled_at=to_json(root.run_requested_at),
             allowed_capabilities=None if policy is None else policy.to_json(),
+            resources=needs.to_json(),
             wants_inputs=context.hooks.has_post,
         )
 
-    async def _inputs_for_hooks(self, entry: registry.ExecutorEntry) -> dict[str, Json]:
+    async def _inputs_for_hooks(self, entry: registry.ExecutorEntry | None) -> dict[str, Json]:
         """Return the inputs for a call elsewhere, with what pre-hooks have changed, and with references to
         secrets.
         """
-        schema, own_schema = entry.schema_of(entry.make()), self.task.schemas.get("input_schema")
+        schema, own_schema = None, self.task.schemas.get("input_schema")
+        if entry is not None:
+            schema = entry.schema_of(entry.make())
         if own_schema:
             schema = narrowed(compile_schema(own_schema), schema)
         inputs, _ = self._built_inputs(schema)

@@ -18,6 +18,8 @@ from apflow.core.engine.cancellation import CancelRequest, request_elsewhere
 from apflow.core.engine.child_trees import ChildTrees
 from apflow.core.engine.loop_watch import watching_loop
 from apflow.core.engine.nesting import NestingContext
+from apflow.core.engine.placement import is_known_for, placement_of, workers_seen
+from apflow.core.engine.resource_pool import pool_of
 from apflow.core.engine.run_context import RunContext
 from apflow.core.engine.store_retry import CALLER_TIMEOUT_SECONDS, Patience
 from apflow.core.engine.tree_run import TreeRun
@@ -155,6 +157,7 @@ class Driver:
     ) -> list[Task] | None:
         active_runs.claim(self.store, root_id)
         try:
+            await workers_seen(self.store).look(self.store)
             tasks = await self.store.tree(root_id)
             if not tasks:
                 raise NotFoundError(root_id)
@@ -210,7 +213,7 @@ class Driver:
     def _requested(self, tasks: list[Task], root: Task, named_id: str | None, force: bool) -> TreeRun | None:
         """Return the requested run, or None if there is nothing to run."""
         batch = ChangeSet(root.id, active_runs.owner_id(), utc_now())
-        is_known = registry.executor_is_known
+        is_known = is_known_for(self.store)
         scope = begin_run(
             tasks,
             root,
@@ -234,7 +237,7 @@ class Driver:
             tasks,
             root,
             batch,
-            is_known=registry.executor_is_known,
+            is_known=is_known_for(self.store),
             effect=partial(context.effect, must_know=True),
             max_interruptions=self.settings.max_interruptions,
         )
@@ -268,7 +271,7 @@ class Driver:
     def _context(self, *, no_cache: bool = False) -> RunContext:
         driver = replace(self, no_cache=no_cache)  # also for the trees that tasks start
         nesting = NestingContext(driver=driver, patience=self.patience, depth=self.depth)
-        runner = self.runner
+        runner, placement = self.runner, placement_of(self.store, self.settings)
         return RunContext(
             hooks=self.hooks,
             runner=runner if isinstance(runner, LocalRunner) else LocalRunner(),
@@ -276,6 +279,8 @@ class Driver:
             instances=self.instances,
             nests=nesting,
             elsewhere=None if isinstance(runner, LocalRunner) else runner,
+            placement=placement,
+            pool=None if placement is not None else pool_of(self.settings),
         )
 
     def _make(

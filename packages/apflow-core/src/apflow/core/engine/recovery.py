@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 from apflow.core.engine import active_runs
 from apflow.core.engine.driver import Driver
+from apflow.core.engine.placement import is_known_for
 from apflow.core.errors import AlreadyRunningError, ConflictError, NotFoundError
-from apflow.core.extensions import registry
 from apflow.core.model.task import Task
 from apflow.core.planning.child_trees import is_continued_by
 from apflow.core.planning.run_start import missing_executors
@@ -60,7 +61,7 @@ async def _resume(db: TaskStore, root_id: str, force: bool, places: asyncio.Sema
         if not force and await is_left_to_parent(db, root_id):
             return False
         try:
-            leave = None if force else lacks_executors
+            leave = None if force else partial(lacks_executors, db)
             return await Driver(db).run(root_id, resume_only=True, leave=leave) is not None
         except (AlreadyRunningError, NotFoundError):
             return False  # another process took or deleted it
@@ -84,9 +85,9 @@ async def is_left_to_parent(db: TaskStore, root_id: str) -> bool:
     return is_continued_by(parent, parent_root, root_id)
 
 
-def lacks_executors(tasks: Sequence[Task], root: Task) -> bool:
-    """Return whether this process lacks executors for the requested run of a tree, and log them."""
-    missing = missing_executors(tasks, root.run_scope, registry.executor_is_known)
+def lacks_executors(db: TaskStore, tasks: Sequence[Task], root: Task) -> bool:
+    """Return whether no live worker has the executors for the requested run of a tree, and log them."""
+    missing = missing_executors(tasks, root.run_scope, is_known_for(db))
     if missing:
         logger.warning(
             "Tree %s is left to a process that has these executors: %s. "

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from apflow.core.capture.task_log import LogLimits, LogQueue
 from apflow.core.concurrency.containment import CodeTasks, call_contained
 from apflow.core.engine.child_trees import ChildTrees
 from apflow.core.engine.nesting import NestingContext
+from apflow.core.engine.placement import Placement
+from apflow.core.engine.resource_pool import ResourcePool
 from apflow.core.engine.served_requests import ServedRunningCall
+from apflow.core.errors import ExecutorNotFoundError
 from apflow.core.extensions import registry
 from apflow.core.extensions.executor import ExecutableTask
 from apflow.core.extensions.hooks import Hooks
 from apflow.core.extensions.runner import LocalRunner, Runner
 from apflow.core.model.event import TaskEvent
+from apflow.core.model.resources import Needs
 from apflow.core.model.task import ONLY_WAITS, Task
 from apflow.core.permissions.capability_policy import CapabilityPolicy, capability_policy
 from apflow.core.planning.outcome import Outcome
@@ -34,6 +39,8 @@ class RunContext:
     instances: MutableMapping[str, ExecutableTask]
     nests: NestingContext | None = None  # see `nesting`
     elsewhere: Runner | None = None  # calls executors in other processes, where they can run there
+    placement: Placement | None = None  # decides which calls workers of the same store make
+    pool: ResourcePool | None = None  # the resources of this process, where no other one makes calls
     owners_policy: CapabilityPolicy | None = None  # of the process that this one serves calls for
     # Returns the `RunningCall` of a task that is served for another process, given its secrets.
     running_call: Callable[[Task, list[str]], ServedRunningCall] | None = None
@@ -79,6 +86,26 @@ class RunContext:
             entry = self.entries[executor_id] = registry.get_executor(executor_id)
         return entry
 
+    def runner_of(self, entry: registry.ExecutorEntry | None, needs: Needs) -> Runner | None:
+        """Return what makes a call; None: this process does.
+
+        Args:
+            entry: the executor; None: only workers of the same store have it.
+        """
+        if self.elsewhere is not None and entry is not None and entry.may_run_elsewhere:
+            return self.elsewhere
+        if self.placement is not None and self.placement.is_elsewhere(entry, needs):
+            return self.placement.runner
+        return None
+
+    def using(self, task: Task, needs: Needs) -> AbstractAsyncContextManager[None]:
+        """Hold the amounts that a call in this process uses, once they are free.
+
+        Raises:
+            ResourceError: this process does not have them.
+        """
+        return nullcontext() if self.pool is None else self.pool.using(task.id, needs)
+
     @property
     def nesting(self) -> NestingContext:
         """What the calls of a run share to start trees. Calls that are served for another process lack it."""
@@ -114,6 +141,10 @@ class RunContext:
             if call_contained(lambda: entry.only_waits):
                 return ONLY_WAITS
             return str(named or call_contained(lambda: entry.effect))
+        except ExecutorNotFoundError:
+            # If a worker has it, its effect is known only there.
+            is_elsewhere = self.placement is not None and self.placement.has(executor_id)
+            return str(named or ("once" if is_elsewhere else ExecutableTask.effect))
         except Exception as error:
             may_pass = isinstance(error, OSError | MemoryError) or getattr(error, "may_pass", False)
             if must_know and not named and may_pass:

@@ -25,6 +25,7 @@ from apflow.core.engine.cancellation import Cancellations, CancelRequest
 from apflow.core.engine.deadline_timer import DeadlineTimer
 from apflow.core.engine.late_results import Hold
 from apflow.core.engine.mailbox import Mailbox
+from apflow.core.engine.placement import is_known_for
 from apflow.core.engine.retry_timers import RetryTimers
 from apflow.core.engine.run_code import RunCode
 from apflow.core.engine.run_context import RunContext
@@ -33,7 +34,6 @@ from apflow.core.engine.store_retry import CALLER_TIMEOUT_SECONDS, Patience
 from apflow.core.errors import ConflictError, OwnerLostError
 from apflow.core.events.bus import EventBus
 from apflow.core.events.log_writer import log_writer_of
-from apflow.core.extensions.registry import executor_is_known
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import GROUP, Task, utc_now
 from apflow.core.model.tree import TreeSummary
@@ -108,7 +108,7 @@ class TreeRun:
                 max_tasks=context.settings.max_tasks,
                 max_result_bytes=context.settings.max_result_bytes,
                 max_referenced_bytes=context.settings.max_referenced_bytes,
-                is_known=executor_is_known,
+                is_known=is_known_for(store),
             ),
         )
         self._mailbox = Mailbox()

@@ -17,8 +17,10 @@ from apflow.core.concurrency.loop_call import call_in_loop
 from apflow.core.concurrency.supervision import Supervised
 from apflow.core.concurrency.timed_wait import wait_up_to
 from apflow.core.engine import active_runs
+from apflow.core.engine.call_taker import CallTaker
 from apflow.core.engine.driver import Driver
 from apflow.core.engine.failure_log import logging_failures
+from apflow.core.engine.placement import offering, worker_offer
 from apflow.core.engine.recovery import is_left_to_parent, lacks_executors
 from apflow.core.engine.retention import keep_purging
 from apflow.core.engine.scheduler import Scheduler
@@ -76,14 +78,15 @@ class Worker:
     workers. It leaves a fresh tree to them for `executor_wait` seconds if the store is shared. Then it runs
     the tree itself, and tasks without an executor fail.
 
-    It also starts the trees of schedules, and deletes trees that ended longer ago than the settings say.
+    It also starts the trees of schedules, deletes trees that ended longer ago than the settings say, and
+    makes calls of executors for the other processes of a shared store.
 
     Args:
         settings: those of this process, if None.
         scheduler: starts the trees of schedules; by default one of the store, by the clock of the machine.
 
     Raises:
-        SettingsError: a setting for the retention of trees is invalid.
+        SettingsError: a setting for the retention of trees is invalid, or one of what the worker offers.
     """
 
     def __init__(
@@ -103,13 +106,20 @@ class Worker:
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.report = WorkerReport(db, self._state)
+        self._offer = worker_offer(self._settings)
+        self._taker: CallTaker | None = None  # makes calls for other processes, if the store has any
+        if db.call_exchange is not None:
+            self._taker = CallTaker(db.call_exchange, self.report.worker_id, self._offer, self._settings)
         self._scheduler = scheduler or Scheduler(db)
 
     def _state(self) -> dict[str, Json]:
         return {
             "status": "draining" if self._is_draining else "running",
             "trees": len(self._trees),
+            "calls": 0 if self._taker is None else self._taker.running,
             "max_concurrency": self._settings.max_concurrency,
+            "resources": dict(self._offer.amounts),
+            "labels": dict(self._offer.labels),
         }
 
     @property
@@ -143,10 +153,16 @@ class Worker:
         purging = Supervised(
             "apflow:worker:retention", lambda: keep_purging(self.db, self._retention), is_owner=True
         )
-        beside = (reporting, scheduling, purging)
+        beside = [reporting, scheduling, purging]
+        if self._taker is not None:
+            beside.append(Supervised("apflow:worker:calls", self._taker.run, is_owner=True))
         done = [asyncio.create_task(each.run(), name=f"{each.name}:supervision") for each in beside]
         try:
-            with bus_of(self.db).on_notice(NoticeKind.REQUESTED, self._heed), logging_failures(self.db):
+            with (
+                bus_of(self.db).on_notice(NoticeKind.REQUESTED, self._heed),
+                logging_failures(self.db),
+                offering(self.db, self._offer),
+            ):
                 await self._sweeping.run()
         finally:
             _workers[self.db].discard(self)
@@ -191,6 +207,12 @@ class Worker:
         self._wake.set()
 
     async def _leave(self) -> None:
+        if self._taker is not None:
+            await asyncio.gather(self._leave_trees(), self._taker.drain(self._settings.shutdown_timeout))
+        else:
+            await self._leave_trees()
+
+    async def _leave_trees(self) -> None:
         while self._trees:
             for run in active_runs.all_running(self.db):  # repeatedly, because some are about to start
                 if run.root_id in self._trees:
@@ -248,7 +270,7 @@ class Worker:
         known = self._lacking.get(root.id)
         if known is not None and known.requested_at == root.run_requested_at and known.until <= monotonic():
             return False
-        if not lacks_executors(tasks, root):
+        if not lacks_executors(self.db, tasks, root):
             return False
         self._lacking[root.id] = _Lacking(root.run_requested_at, until)
         return True

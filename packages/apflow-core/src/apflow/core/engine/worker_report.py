@@ -13,6 +13,7 @@ import os
 import socket
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Final
 from uuid import uuid4
 
 from apflow.core import plugins
@@ -32,14 +33,15 @@ class WorkerReport:
     """What one worker reports.
 
     Args:
-        state: returns what changes: `status`, `trees` and `max_concurrency`.
+        state: returns what the worker does and offers, such as `status` and `trees`.
     """
 
     def __init__(self, db: TaskStore, state: Callable[[], dict[str, Json]]) -> None:
         self._db = db
         self._state = state
+        self.worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self._fixed: dict[str, Json] = {
-            "id": f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}",
+            "id": self.worker_id,
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "version": plugins.version("apflow-core"),
@@ -87,8 +89,12 @@ async def reported_workers(db: TaskStore) -> list[dict[str, Json]]:
     found: list[dict[str, Json]] = []
     for record in await db.records(KIND):
         is_lost = _silence(record.value, now) > timedelta(seconds=LOST_SECONDS)
-        found.append(dict(record.value) | ({"status": "lost"} if is_lost else {}))
+        found.append({**_NO_CALLS, **record.value, **({"status": "lost"} if is_lost else {})})
     return sorted(found, key=lambda each: (each["started_at"], each["id"]))
+
+
+# What the reports of version 0.1.0 lack.
+_NO_CALLS: Final[dict[str, Json]] = {"calls": 0, "resources": {}, "labels": {}}
 
 
 def _silence(report: dict[str, Json], now: datetime) -> timedelta:

@@ -24,6 +24,7 @@ from apflow.core.payload.json_value import copy_json
 InputsSchema = type[Any] | dict[str, Json] | None
 
 NO_RESULTS: Mapping[str, Json] = MappingProxyType({})
+NO_RESOURCES: Mapping[str, float | str] = MappingProxyType({})
 
 
 class EventQueue(Protocol):
@@ -54,6 +55,8 @@ class ExecutableTask(ABC):
     # do not matter, and the end of its process does not count against the task.
     only_waits: bool = False
     max_concurrency: int | None = None  # of this executor, in one process
+    # What the process that calls it must offer: amounts and labels, such as {"gpu": 1, "zone": "eu"}.
+    resources: Mapping[str, float | str] = NO_RESOURCES
     # Whether a returned {"status": "failed"} or {"status": "cancelled"} ends the task in that way.
     reports_status: bool = True
     # It sends inputs only over connections of `apflow.core.net.connect`: a secret can be bound to hosts.

@@ -10,7 +10,7 @@ process that serves the call resolves.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Final, cast
 
@@ -68,6 +68,8 @@ class ExecutorCall:
         written_by: the authors of the tree; None: it comes from the machine of the owner.
         scheduled_at: when the run of the tree was requested, in ISO 8601.
         allowed_capabilities: all that the owner allows tasks to touch, by kind; None: anything.
+        resources: what the process that makes the call must offer, such as `{"gpu": 1, "zone": "eu"}`; see
+            `model.resources`.
         wants_inputs: whether the owner needs the inputs of the call, for its post-hooks.
         format: `FORMAT` of the owner.
     """
@@ -80,6 +82,7 @@ class ExecutorCall:
     written_by: Sequence[Mapping[str, Json]] | None = None
     scheduled_at: str | None = None
     allowed_capabilities: Mapping[str, Json] | None = None
+    resources: Mapping[str, Json] = field(default_factory=dict[str, Json])
     wants_inputs: bool = False
     format: int = FORMAT
 

@@ -29,7 +29,12 @@ from apflow.core.errors import (
     SettingsError,
     ValidationError,
 )
-from apflow.core.extensions.executor import BaseTask, ExecutableTask, input_schema_of
+from apflow.core.extensions.executor import (
+    NO_RESOURCES,
+    BaseTask,
+    ExecutableTask,
+    input_schema_of,
+)
 from apflow.core.extensions.executor_call import import_path_of
 from apflow.core.extensions.first_party import FIRST_PARTY
 from apflow.core.extensions.hooks import (
@@ -41,6 +46,7 @@ from apflow.core.extensions.hooks import (
 )
 from apflow.core.extensions.named import NamedExecutor, named_executor, named_executor_ids
 from apflow.core.model.ids import fault_of_extension_id
+from apflow.core.model.resources import fault_of
 from apflow.core.model.task import EFFECTS, Json, Task
 from apflow.core.payload.schema import InputSchema, compile_schema
 
@@ -182,6 +188,17 @@ class ExecutorEntry:
             return found
         self._log_unusable("max_concurrency", "a positive whole number or None", "1")
         return 1
+
+    @cached_property
+    def resources(self) -> Mapping[str, Json]:
+        """The amounts and labels that the process which calls it must offer."""
+        found = self._read("resources", None, NO_RESOURCES)
+        if isinstance(found, Mapping):
+            resources = cast("Mapping[str, Json]", found)
+            if not any(fault_of(name, value) for name, value in resources.items()):
+                return resources
+        self._log_unusable("resources", "a mapping of names to amounts and labels", "no resources")
+        return NO_RESOURCES
 
     @cached_property
     def reports_status(self) -> bool:

@@ -2,6 +2,7 @@
 
 The setting `runner` names an entry point of the group `apflow.runners`: a class or a function without
 parameters that returns a `Runner`, or a subclass of `LocalRunner`, which calls executors in this process.
+With the name `workers`, the workers of the same database make the calls.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from apflow.core.settings import get_settings
 
 GROUP: Final = "apflow.runners"
 LOCAL: Final = "local"  # the name of `LocalRunner`, which is always there
+WORKERS: Final = "workers"  # the workers of the same store make the calls, see `engine.placement`
 BLOCKING_ADVICE: Final = (
     "Make the function sync (`def`, not `async def`), so that it runs in a thread, or call what blocks by "
     "`await asyncio.to_thread(...)`."
@@ -102,11 +104,11 @@ def chosen_runner() -> AnyRunner:
         PluginError: it cannot be loaded or made, or two distributions offer it.
     """
     name = get_settings().runner
-    if name == LOCAL:
-        return LocalRunner()
+    if name in (LOCAL, WORKERS):
+        return LocalRunner()  # it makes the calls that stay in this process
     info = plugins.find(GROUP, name)
     if info is None:
-        known = ", ".join(sorted({LOCAL, *plugins.names(GROUP)}))
+        known = ", ".join(sorted({LOCAL, WORKERS, *plugins.names(GROUP)}))
         raise SettingsError(
             f"APFLOW_RUNNER is {name!r}, but no installed package offers a runner of that name. There are: "
             f"{known}. Install the package that offers it, or choose another runner."

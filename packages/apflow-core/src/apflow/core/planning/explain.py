@@ -43,6 +43,7 @@ def explain(
     limit: LimitAccount | None = None,
     now: datetime | None = None,
     approval: str | None = None,
+    call: str | None = None,
 ) -> Explanation:
     """Explain why a task of a tree has its status.
 
@@ -57,11 +58,12 @@ def explain(
         limit: who uses the limit of the task; None: no task uses it, or there is no limit.
         now: the time for which to explain; None: the present moment.
         approval: a sentence about the approval that the task waits for; None: it waits for none.
+        call: a sentence about the call of the executor, if another process makes it or it waits.
     """
     question = _Question(tasks, task_id, is_driven, is_known, refusals)
     question.trees, question.is_left_to_parent = trees, is_left_to_parent
     question.account, question.now = limit or LimitAccount(), now or utc_now()
-    question.approval = approval
+    question.approval, question.call = approval, call
     return question.answer()
 
 
@@ -88,6 +90,7 @@ class _Question:
         self.account = LimitAccount()
         self.now = utc_now()
         self.approval: str | None = None
+        self.call: str | None = None
 
     def answer(self) -> Explanation:
         if self.approval is not None:
@@ -154,6 +157,8 @@ class _Question:
             self._say_elements()
         elif self.task.executor == GROUP:
             self._say(f"It is a group and waits for what is in it: {self._below()}.")
+        elif self.is_driven and self.call is not None:
+            self._say(self.call, "apflow workers")
         elif self.is_driven and self.approval is None:
             self._say(f"It is running, attempt {self.task.attempts}.")
         if self.task.id in self.account.held:

@@ -12,8 +12,9 @@ from apflow.core.authoring.array_validation import check_array
 from apflow.core.authoring.capability_check import capability_faults
 from apflow.core.authoring.run_check import check_runnable
 from apflow.core.engine.cache_lookup import find_result, key_of
+from apflow.core.engine.placement import is_known_for, workers_seen
 from apflow.core.errors import ApflowError, SecretNotFoundError, SecretRefusedError
-from apflow.core.extensions.registry import executor_is_known, get_executor
+from apflow.core.extensions.registry import get_executor
 from apflow.core.model.for_each import has_for_each
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import GROUP, Json, Task
@@ -60,16 +61,19 @@ class PlanService(Access):
         tasks that completed.
         """
         planned = check_array(as_array(tasks), get_settings())
+        await workers_seen(self.db).look(self.db)
+        is_known = is_known_for(self.db)
         for task in planned:
-            task.executor = choose_executor(task, executor_is_known)
+            task.executor = choose_executor(task, is_known)
         estimates = await self._estimates(planned)
         cached = await self._cached(planned)
         estimates |= {task_id: Estimate(estimates[task_id].runs, 0.0, 0.0) for task_id in cached}
         seconds = {task_id: each.seconds for task_id, each in estimates.items() if each.seconds is not None}
         waves, path = await asyncio.to_thread(_forecast, planned, seconds)
-        problems = await asyncio.to_thread(check_runnable, planned)  # calls code of executors
+        # In a thread, because it calls code of executors.
+        problems = await asyncio.to_thread(check_runnable, planned, is_known=is_known)
         problems += capability_faults(planned)
-        capabilities = capabilities_of(planned, executor_is_known)
+        capabilities = capabilities_of(planned, is_known)
         authors = None if self.author is None else (self.author,)
         secrets = await asyncio.to_thread(_secrets, list(capabilities.secrets), authors)
         by_id = {task.id: task for task in planned}

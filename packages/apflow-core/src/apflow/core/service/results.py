@@ -571,6 +571,9 @@ class WorkerResult(Result):
     status: Literal["running", "draining", "lost"]
     trees: int  # that it runs
     max_concurrency: int  # executor calls at once
+    calls: int  # of executors that it makes for other processes
+    resources: dict[str, float]  # amounts that it offers to calls
+    labels: dict[str, str]
 
 
 class CallerResult(Result):

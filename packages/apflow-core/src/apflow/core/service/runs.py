@@ -15,7 +15,9 @@ from apflow.core.engine import active_runs
 from apflow.core.engine.approval_store import approval_of
 from apflow.core.engine.driver import is_owned_elsewhere
 from apflow.core.engine.limit_queue import read_account
+from apflow.core.engine.placement import is_known_for, why_not_made, workers_seen
 from apflow.core.engine.recovery import is_left_to_parent, recover
+from apflow.core.engine.resource_pool import pool_of
 from apflow.core.engine.submit import check_room, submit, was_requested
 from apflow.core.errors import (
     AlreadyRunningError,
@@ -403,17 +405,19 @@ class RunService(TreeService, WebhookService):
         """Explain why a task has its status, and what to do to change it."""
         task = await self._task(task_id, with_tree=True)
         tasks = await self.db.existing_tree(task.root_id, task.id)
+        await workers_seen(self.db).look(self.db)
         root = next(each for each in tasks if each.id == task.root_id)
         found = explain(
             tasks,
             task.id,
             is_driven=await self._is_driven(root),
-            is_known=executor_is_known,
+            is_known=is_known_for(self.db),
             refusals=_refused_secrets(task, root),
             trees=await self._trees_of(task),
             is_left_to_parent=await is_left_to_parent(self.db, root.id),
             limit=await read_account(self.db, task),
             approval=await self._waits_for_approval(task),
+            call=await self._call_of(task),
         )
         return {
             "task_id": task.id,
@@ -423,6 +427,15 @@ class RunService(TreeService, WebhookService):
             "reasons": found.reasons,
             "advice": found.advice,
         }
+
+    async def _call_of(self, task: Task) -> str | None:
+        """Return a sentence about the call of a task that a worker makes, or that waits for resources."""
+        if task.status != TaskStatus.IN_PROGRESS:
+            return None
+        if self.db.call_exchange is not None:
+            return await why_not_made(self.db, task.id)
+        needs = pool_of(get_settings()).awaited(task.id)
+        return None if needs is None else f"Its call waits until other calls free what it needs: {needs}."
 
     async def _waits_for_approval(self, task: Task) -> str | None:
         """Return a sentence about the approval that a task waits for; None if it waits for none."""

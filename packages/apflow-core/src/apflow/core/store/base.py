@@ -34,7 +34,8 @@ from apflow.core.model.tally import TreeTally, tally_of
 from apflow.core.model.task import Json, Task
 from apflow.core.model.usage import UsageEntry, UsageQuery, UsageSum
 
-if TYPE_CHECKING:  # few processes export
+if TYPE_CHECKING:  # few processes export, or place calls
+    from apflow.core.store.calls import CallExchange
     from apflow.core.store.transfer import ExportReader, ExportWriter
 
 
@@ -193,6 +194,7 @@ class TaskStore(ABC):
     file: Path | None = None  # that one process at a time may open, if the store is one; an absolute path
     is_closed: bool = False  # set by close(); a closed store is not given out again
     tables_version: int | None = None  # the version of its tables, if they have versions
+    call_exchange: CallExchange | None = None  # passes calls between processes, if the store is shared
     needs_token: bool = False  # this process serves it to callers with tokens: its Unix socket refuses
     # Returns an address at which a browser of this user finds the page of this process, if it has one.
     page_address: Callable[[], str] | None = None

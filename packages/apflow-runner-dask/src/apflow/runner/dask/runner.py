@@ -18,6 +18,7 @@ from distributed.scheduler import KilledWorker
 from apflow.core.concurrency.loop_local import LoopLocal
 from apflow.core.errors import ApflowError, CallLostError, RunnerUnavailableError
 from apflow.core.extensions.executor_call import ExecutorCall, Message, Receive
+from apflow.core.model.resources import Needs
 from apflow.core.model.task import Json
 from apflow.core.settings import Settings, get_settings
 from apflow.runner.dask.call_service import (
@@ -45,6 +46,7 @@ LAST_EVENTS_SECONDS: Final = 5.0  # for events of a call that arrive after its o
 END_SECONDS: Final = 10.0  # beyond the grace periods, for the end of a call that is cancelled
 
 Workers = tuple[str, ...] | None  # addresses; None: all
+Amounts = tuple[tuple[str, float], ...]  # of the resources of Dask that a call uses
 # What a client raises if it has no connection, or loses it.
 _UNREACHABLE: Final = (OSError, TimeoutError, RuntimeError, CommClosedError)
 
@@ -116,7 +118,7 @@ class _Connection:
         self._connecting = asyncio.Lock()
         self._calls: dict[str, _RunningCall] = {}
         # Calls to submit, by client and workers.
-        self._batches: dict[tuple[Any, Workers], list[tuple[ExecutorCall, asyncio.Future[Any]]]] = {}
+        self._batches: dict[tuple[Any, Workers, Amounts], list[tuple[ExecutorCall, asyncio.Future[Any]]]] = {}
         self._workers: dict[str, dict[str, Any]] = {}  # by address, what they say of themselves
         self._described_at = float("-inf")
 
@@ -150,7 +152,7 @@ class _Connection:
     async def _submitted(self, client: Any, call: ExecutorCall, workers: Workers) -> Any:
         """Submit a call, together with others that are submitted now."""
         submitted: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        key = client, workers
+        key = client, workers, tuple(sorted(Needs.of(call.resources).amounts.items()))
         if not self._batches:
             asyncio.get_running_loop().call_soon(self._submit)
         self._batches.setdefault(key, []).append((call, submitted))
@@ -158,7 +160,7 @@ class _Connection:
 
     def _submit(self) -> None:
         batches, self._batches = self._batches, {}
-        for (client, workers), batch in batches.items():
+        for (client, workers, amounts), batch in batches.items():
             try:
                 futures = client.map(
                     make_call,
@@ -168,6 +170,7 @@ class _Connection:
                     pure=False,
                     retries=0,
                     workers=None if workers is None else list(workers),
+                    resources=dict(amounts) or None,
                 )
             except Exception as error:  # noqa: BLE001 - raised where the calls are submitted
                 for _, submitted in batch:
@@ -307,8 +310,14 @@ class _Connection:
         """Return the workers that can make a call; None for all of them.
 
         Raises:
-            RunnerUnavailableError: none has the executor.
+            RunnerUnavailableError: none has the executor, or the call needs labels, which Dask does not have.
         """
+        labels = Needs.of(call.resources).labels
+        if labels:
+            raise RunnerUnavailableError(
+                f"The call needs {Needs({}, labels)}. Workers of Dask have amounts of resources "
+                "(`dask worker --resources 'gpu=1'`), but no labels: give the task amounts only."
+            )
         if asyncio.get_running_loop().time() - self._described_at > DESCRIBE_SECONDS:
             try:
                 await self._describe(client, self._settings.dask_wait)

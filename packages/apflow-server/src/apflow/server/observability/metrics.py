@@ -29,6 +29,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from apflow.core.engine import active_runs
+from apflow.core.engine.worker import workers_of
 from apflow.core.extensions.registry import executor_is_known
 from apflow.core.model.event import FINAL, EventType
 from apflow.core.model.status import TaskStatus
@@ -45,6 +46,7 @@ MAX_TREE_NAMES: Final = 100  # names of trees that have a separate label; furthe
 MAX_NAME_LENGTH: Final = 100  # characters of a label
 MAX_AGED: Final = 1000  # unfinished runs, of the trees created first, among which the oldest is searched
 FRESH: Final = 5.0  # seconds that figures of the store are good for
+WORKER_STATUSES: Final = ("running", "draining", "lost")
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 UNFINISHED: Final = TaskQuery(root_only=True, is_requested=True)
 ENDED: Final = {
@@ -114,6 +116,12 @@ class Metrics(Collector):
         self._requested = Gauge(
             "apflow_runs_requested", "Runs in the database that have not ended", registry=self.registry
         )
+        self._workers = Gauge(
+            "apflow_workers", "Workers of the database, by status", ["status"], registry=self.registry
+        )
+        self._worker_calls = Gauge(
+            "apflow_worker_calls", "Calls that workers make for other processes", registry=self.registry
+        )
         self.models = ModelMetrics(self.registry)
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
@@ -168,6 +176,11 @@ class Metrics(Collector):
         ages = oldest_ages(await db.find(replace(UNFINISHED, limit=MAX_AGED)), utc_now())
         for state, age in ages.items():
             self._oldest.labels(state).set(age)
+        workers = await workers_of(db)
+        for name in WORKER_STATUSES:
+            self._workers.labels(name).set(sum(each["status"] == name for each in workers))
+        alive = [each for each in workers if each["status"] != "lost"]
+        self._worker_calls.set(sum(each["calls"] for each in alive))
 
     def collect(self) -> list[Metric]:
         """Return the current values, without queries."""

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 
 from apflow.core.errors import FormerDatabaseError
 from apflow.core.model.task import utc_now
+from apflow.storage.postgres import call_statements
 from apflow.storage.postgres.driver import Connection
 from apflow.storage.sql import migrations
 from apflow.storage.sql.columns import (
@@ -92,6 +93,7 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
         # Of the key alone: a column that changes at the end of every task would cost each of them an entry.
         f"CREATE INDEX apflow_tasks_cache ON {TASKS} (cache_key) WHERE cache_key IS NOT NULL",
     ),
+    call_statements.CREATE,
 )
 LATEST = len(MIGRATIONS)
 

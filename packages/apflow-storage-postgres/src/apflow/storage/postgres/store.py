@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from apflow.core.errors import StoreError
 from apflow.core.model.event import TaskEvent
@@ -24,6 +24,7 @@ from apflow.core.store.group_commit import ChangeResult, GroupCommit
 from apflow.core.store.transfer import ExportReader, ExportWriter
 from apflow.storage.postgres.address import read_address
 from apflow.storage.postgres.bulk import export_database, load
+from apflow.storage.postgres.calls import PostgresCalls
 from apflow.storage.postgres.driver import Connection
 from apflow.storage.postgres.iothread import IoThread
 from apflow.storage.postgres.notices import Notices
@@ -108,11 +109,17 @@ class PostgresStore(SqlQueryStore):
         self._keeper = Link(self._server)  # separate: a lease must not wait for readers or a writer
         self._notices = Notices(self._server)
         writer = Writer(self._server, lease, event_retention, self._notices.send)
+        calls = PostgresCalls(self._server, self._io, lease)
+        self.call_exchange = calls
         self._commit = _Commit(self._io, writer)
         self._group = GroupCommit(self._commit, self.url)
         # Also if the store is not closed, and at the end of the process.
         self._close = weakref.finalize(
-            self, _close, self._group, self._io, (writer, self._readers, self._keeper, self._notices)
+            self,
+            _close,
+            self._group,
+            self._io,
+            (writer, self._readers, self._keeper, self._notices, calls),
         )
 
     @property
@@ -235,6 +242,10 @@ class PostgresStore(SqlQueryStore):
             raise StoreError(f"The store {self.url} is closed.")
 
 
+class _Closable(Protocol):
+    async def close(self) -> None: ...
+
+
 class _Commit:
     """Commits in the thread that holds the connections. Knows nothing of the store itself."""
 
@@ -291,7 +302,7 @@ async def _fetch(connection: Connection, statement: Statement) -> list[Any]:
     return await connection.fetch(statement.text, *statement.parameters)
 
 
-def _close(group: GroupCommit, io: IoThread, opened: Sequence[Writer | Links | Link | Notices]) -> None:
+def _close(group: GroupCommit, io: IoThread, opened: Sequence[_Closable]) -> None:
     if io.is_current or group.is_current:
         # A store that was never closed is collected in a thread that this waits for.
         threading.Thread(target=_close, args=(group, io, opened), name="apflow:close").start()
