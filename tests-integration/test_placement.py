@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from peers.marks import Marks, MarksOnce, lines_of
@@ -30,7 +30,8 @@ from apflow.core.model.task import Task
 from apflow.core.service.task_service import TaskService
 from apflow.core.settings import overridden_defaults
 from apflow.core.store.base import TaskStore
-from apflow.testing.postgres import target_of, through
+from apflow.testing.postgres import a_database, target_of, through
+from apflow.testing.postgresserver import a_server
 from apflow.testing.proxy import a_proxy
 
 WITHIN = 120.0  # seconds for one tree on a busy machine
@@ -377,3 +378,23 @@ def check(number: int, tasks: Mapping[str, Task], found: Mapping[str, list[str]]
             assert len(begun) <= 1, (key, lines)
         else:
             assert task.status == "completed" or len(begun) == 3, (key, lines)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+async def test_a_server_that_restarts_delays_calls(
+    tmp_path: Path, folder: Path, mode: Literal["fast", "immediate"]
+):
+    """A server that crashes loses the calls that run: they end, and are made again."""
+    with a_server() as server, a_database(server.url()) as url, PlacedWorkers(tmp_path, url) as workers:
+        workers.start("--resources", "gpu=5")
+        array = calls(folder, 15, 2.0, resources={"gpu": 1})
+        async with create_session(url) as db, running(db, array) as ended:
+            await until_begun(folder, 5)
+            await asyncio.to_thread(server.restart, mode)
+            tasks = await ended()
+    assert {task.error for task in tasks.values()} == {None}
+    found = lines_of(folder)
+    assert all(lines[-1] == "ended" for lines in found.values())
+    made_again = [name for name, lines in found.items() if len(lines) > 2]
+    assert (made_again != []) == (mode == "immediate")

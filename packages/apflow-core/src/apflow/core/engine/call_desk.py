@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, cast
@@ -46,6 +46,7 @@ class _Placed:
     """A call that is offered, or made by a worker."""
 
     task_id: str
+    owner: str  # the party that has offered it
     receive: Receive
     outcome: asyncio.Future[Mapping[str, Json]]
     worker: str | None = None  # that has taken it
@@ -77,7 +78,9 @@ class CallDesk:
             await self._join()
         except StoreError as error:
             raise RunnerUnavailableError(f"The database cannot be reached: {error}") from error
-        placed = self._calls[call.id] = _Placed(str(call.task["id"]), receive, self._loop.create_future())
+        placed = self._calls[call.id] = _Placed(
+            str(call.task["id"]), self._party, receive, self._loop.create_future()
+        )
         placed.outcome.add_done_callback(lambda _: placed.is_taken.set())
         self._unoffered.append((self._offered(call), placed))
         if self._offering is None or self._offering.done():
@@ -153,19 +156,31 @@ class CallDesk:
             try:
                 if wanted:
                     await self._exchange.offer([call for call, _ in wanted])
-            except StoreError as error:  # it may be offered nevertheless
+            except StoreError as error:  # they may be offered nevertheless
                 logger.info("%d calls could not be offered: %s", len(wanted), error)
-                self._lose([call.id for call, _ in wanted])
-            for _, placed in batch:
-                placed.is_offered.set()
+                await self._offer_again(wanted)
+            for each in batch:
+                if each not in self._unoffered:
+                    each[1].is_offered.set()
+
+    async def _offer_again(self, calls: Sequence[tuple[OfferedCall, _Placed]]) -> None:
+        """Offer calls again that no worker can have taken; lose the others."""
+        try:
+            unmade = set(await self._exchange.withdraw([call.id for call, _ in calls]))
+        except StoreError:
+            unmade = set[str]()
+        self._unoffered += [each for each in calls if each[0].id in unmade]
+        self._lose([call.id for call, _ in calls if call.id not in unmade])
 
     async def _tend(self, party: str, mailbox: CallMailbox) -> None:
         """Receive messages, and look for lost calls, until there has been no call for a while."""
         try:
             await while_joined(self._exchange, party, self._receive(party, mailbox))
         finally:
-            self._lose(list(self._calls))  # others count them as lost, or there are none
-            self._party = ""  # the next call joins again, by another name
+            if self._party == party:
+                self._party = ""  # the next call joins again, by another name
+            # Others count them as lost. If the party has left because there were none, there are none.
+            self._lose([each for each, placed in self._calls.items() if placed.owner == party])
             await mailbox.close(0.0)
             with suppress(StoreError):
                 await self._exchange.leave(party)
@@ -185,6 +200,7 @@ class CallDesk:
             except StoreError as error:
                 logger.info("Messages of calls cannot be received for the moment: %s", error)
             await wait_up_to(POLL_SECONDS, self._wake)
+        self._party = ""  # now, not later: no further call joins this party
 
     async def _look(self, party: str, mailbox: CallMailbox, *, is_check: bool) -> None:
         """Take messages, and end calls that are lost: by their worker, or by the store."""

@@ -126,8 +126,7 @@ class PostgresCalls(CallExchange):
             [each.is_importable for each in calls],
             [each.body for each in calls],
         ]
-        # Not repeated: it may have been taken, made and removed meanwhile, and would be made twice.
-        await self._io.run(self._work(OFFER, *columns, patience=0.0))
+        await self._io.run(self._offer(columns))
 
     async def withdraw(self, call_ids: Sequence[str]) -> list[str]:
         return [row[0] for row in await self._fetch(WITHDRAW, list(call_ids))]
@@ -211,6 +210,11 @@ class PostgresCalls(CallExchange):
                             await self._work(statement, patience=0.0)
             except (StoreError, TimeoutError) as error:
                 logger.warning("%s: party %s gave no sign of life: %s", self.url, party.name, error)
+
+    async def _offer(self, columns: Sequence[list[Any]]) -> None:
+        await self._work("SELECT 1")  # as long as it takes: a server that restarts is only waited for
+        # Not repeated: a call may have been taken, made and removed meanwhile, and would be made twice.
+        await self._work(OFFER, *columns, patience=0.0)
 
     async def _take(
         self, worker: str, offer: Offer, free: Mapping[str, float], limit: int, known: Collection[str]
