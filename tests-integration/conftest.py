@@ -2,18 +2,24 @@
 
 import asyncio
 import json
+import os
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from installing import ROOT, Wheels, build
+from peers.placed_workers import PlacedWorkers
+from peers.stores import OpenStore
 from seedprograms import FORMER, PRESENT, Seeds
 
+from apflow.core import create_session
 from apflow.core.extensions.runner import LocalRunner, chosen_runner
 from apflow.core.settings import reset_settings
+from apflow.core.store.base import TaskStore
 from apflow.testing.postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]
@@ -40,7 +46,13 @@ def seeds(request: pytest.FixtureRequest, tmp_path: Path) -> Seeds:
     return Seeds(tmp_path, name, url)
 
 
-@pytest.fixture(params=["local", pytest.param("dask", marks=pytest.mark.long)])
+@pytest.fixture(
+    params=[
+        "local",
+        pytest.param("dask", marks=pytest.mark.long),
+        pytest.param("workers", marks=pytest.mark.long),
+    ]
+)
 async def each_runner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
     """Set the runner for a test that reads its settings afterwards: the same tree runs with each."""
     monkeypatch.setenv("APFLOW_RUNNER", request.param)
@@ -54,6 +66,29 @@ async def each_runner(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
         assert not isinstance(runner, LocalRunner)
         await runner.close()
         await asyncio.to_thread(close_local_clusters)
+
+
+@pytest.fixture
+def example_store(each_runner: str, request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
+    """Return a function that opens a store for an example, and starts a worker where that makes the calls.
+
+    The worker has the settings of the moment.
+    """
+    url = request.getfixturevalue("postgres_url") if each_runner == "workers" else ""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[TaskStore]:
+        if not url:
+            async with create_session(f"duckdb:///{tmp_path}/example.duckdb") as db:
+                yield db
+            return
+        own = {name: value for name, value in os.environ.items() if name.startswith("APFLOW_")}
+        with PlacedWorkers(tmp_path, url, own | {"APFLOW_DATABASE_URL": url}) as workers:
+            await asyncio.to_thread(workers.start)
+            async with create_session(url) as db:
+                yield db
+
+    return opened
 
 
 class Answers(BaseHTTPRequestHandler):

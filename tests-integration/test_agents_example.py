@@ -10,8 +10,9 @@ import pytest
 import yaml
 from peers.a2aagent import A2aAgent, a2a_agent
 from peers.mcpservers import mcp_servers
+from peers.stores import OpenStore
 
-from apflow.core import TaskCreator, TaskManager, create_session
+from apflow.core import TaskCreator, TaskManager
 from apflow.core.settings import reset_settings
 from apflow.testing.modelserver import ModelServer, Reply, model_server
 
@@ -54,7 +55,7 @@ def peers(letters: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Peers]:
 
 
 async def test_an_agent_a_tool_a_model_and_a_program_work_together(
-    peers: Peers, letters: Path, tmp_path: Path
+    peers: Peers, letters: Path, example_store: OpenStore
 ):
     agent, model = peers
     model.script.append(Reply(text="It will be returned."))
@@ -63,7 +64,7 @@ async def test_an_agent_a_tool_a_model_and_a_program_work_together(
         assert written in text
         text = text.replace(written, there)
     tasks: list[dict[str, Any]] = yaml.safe_load(text)
-    async with create_session(f"duckdb:///{tmp_path}/agents.duckdb") as db:
+    async with example_store() as db:
         tree = await TaskCreator(db).create_task_tree_from_array(tasks)
         await TaskManager(db).distribute_task_tree(tree)
         results = {task.id: task.result for task in await db.tree("report")}

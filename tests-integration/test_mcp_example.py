@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 from peers.mcpservers import mcp_servers
+from peers.stores import OpenStore
 
-from apflow.core import TaskCreator, TaskManager, create_session
+from apflow.core import TaskCreator, TaskManager
 from apflow.core.settings import reset_settings
 
 EXAMPLE = Path(__file__).parent.parent / "docs" / "examples" / "mcp" / "tree.yaml"
@@ -42,12 +43,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each_runner: str) ->
     reset_settings()
 
 
-async def test_the_commits_of_a_repository_are_counted_and_written(folder: Path):
+async def test_the_commits_of_a_repository_are_counted_and_written(folder: Path, example_store: OpenStore):
     text = EXAMPLE.read_text()
     for written in ("/srv/code", "/srv/reports"):
         assert written in text
         text = text.replace(written, str(folder / Path(written).name))
-    async with create_session(f"duckdb:///{folder}/mcp.duckdb") as db:
+    async with example_store() as db:
         tree = await TaskCreator(db).create_task_tree_from_array(yaml.safe_load(text))
         await TaskManager(db).distribute_task_tree(tree)
         results = {task.id: task.result for task in await db.tree("written")}

@@ -12,9 +12,10 @@ from peers.engine import Engine, docker_engine
 from peers.grpcserver import serve
 from peers.http import http_peer
 from peers.sshd import an_sshd
+from peers.stores import OpenStore
 from peers.websocket import websocket_peer
 
-from apflow.core import TaskCreator, TaskManager, create_session
+from apflow.core import TaskCreator, TaskManager
 from apflow.core.settings import reset_settings
 
 __all__ = ["docker_engine"]
@@ -50,9 +51,9 @@ async def tasks(
     reset_settings()
 
 
-async def test_eight_executors_work_together(tasks: list[dict[str, Any]], tmp_path: Path):
+async def test_eight_executors_work_together(tasks: list[dict[str, Any]], example_store: OpenStore):
     assert len({each["schemas"]["method"] for each in tasks}) == 8
-    async with create_session(f"duckdb:///{tmp_path}/network.duckdb") as db:
+    async with example_store() as db:
         tree = await TaskCreator(db).create_task_tree_from_array(tasks)
         await TaskManager(db).distribute_task_tree(tree)
         results = {task.id: task.result for task in await db.tree("report")}
