@@ -11,7 +11,15 @@ from contextlib import asynccontextmanager, contextmanager
 from statistics import median, quantiles
 from time import perf_counter
 
-from apflow.core import TaskCreator, TaskExecutor, TaskQuery, TaskStatus, create_session, submit
+from apflow.core import (
+    TaskCreator,
+    TaskExecutor,
+    TaskManager,
+    TaskQuery,
+    TaskStatus,
+    create_session,
+    submit,
+)
 from apflow.core.service.task_service import TaskService
 from apflow.core.settings import overridden_defaults
 from apflow.core.store.base import TaskStore
@@ -144,7 +152,7 @@ def submitting(count: int) -> list[Line]:
 
 
 def placing(count: int) -> list[Line]:
-    """Measure calls that another process makes: a fan-out, and the time until one call begins there."""
+    """Measure calls that another process makes: a fan-out, and how long one takes to begin and to end."""
 
     async def measure(server: str) -> list[Line]:
         async with fresh_database(server) as store:
@@ -155,11 +163,20 @@ def placing(count: int) -> list[Line]:
                 rate = count / (perf_counter() - begin)
                 assert outcome["status"] == "completed"
                 times = [await _until_called(store) for _ in range(min(count, 200))]
+                ends = [await _until_cancelled(store) for _ in range(min(count, 100))]
         about = f"{count:,} no-op calls that another process makes, placed over PostgreSQL"
         begins = "from the execution of a tree of one task to the call of its executor in another process"
         return [
             Line("placed_calls", rate, 500, "tasks/s", f"{about}; floor: what is asked for"),
             Line("placed_p50", median(times), 20, "ms", f"median {begins}; floor: what is asked for"),
+            Line(
+                "placed_cancel_p99",
+                quantiles(ends, n=100)[-1],
+                500,
+                "ms",
+                "99th percentile until a call that runs in another process is cancelled, and its code has "
+                "ended; floor: what is asked for",
+            ),
         ]
 
     with fresh_server() as server:
@@ -173,3 +190,24 @@ async def _until_called(store: TaskStore) -> float:
         [{"name": "when", "schemas": {"method": trees.WHEN}}], db_session=store
     )
     return (outcome["result"]["at"] - begin) * 1000
+
+
+async def _until_cancelled(store: TaskStore) -> float:
+    """Run a tree of one task that sleeps elsewhere; return the milliseconds that its cancellation takes."""
+    assert store.call_exchange is not None
+    array = [{"name": "sleep", "schemas": {"method": trees.SLEEP}, "inputs": {"seconds": 60.0}}]
+    node = await TaskCreator(store).create_task_tree_from_array(array)
+    manager = TaskManager(store)
+    running = asyncio.create_task(manager.distribute_task_tree(node))
+    while True:
+        call = await store.call_exchange.waiting(node.task.id)
+        if call is not None and call.worker is not None:
+            break
+        await asyncio.sleep(POLL)
+    await asyncio.sleep(POLL)
+    begin = perf_counter()
+    answer = await manager.cancel_task(node.task.id)
+    seconds = perf_counter() - begin
+    assert answer["status"] == "cancelled"
+    await running
+    return seconds * 1000
