@@ -22,6 +22,7 @@ from apflow.core import (
     executor_register,
     get_registry,
 )
+from apflow.core.concurrency.containment import INSIST_SECONDS
 from apflow.core.engine import active_runs
 from apflow.core.engine.call_server import CallServer
 from apflow.core.errors import CallLostError, RunnerUnavailableError, TreeInvalidError
@@ -31,6 +32,7 @@ from apflow.core.model.log import LogQuery
 from apflow.core.model.task import Json, Task
 from apflow.core.settings import overridden_defaults
 from apflow.testing.runner import RunnerContract, registered_executors
+from apflow.testing.virtual_time import VirtualTimeLoop
 
 logger = logging.getLogger(__name__)
 
@@ -488,3 +490,40 @@ async def test_many_calls_at_once_do_not_mix(runner: TextRunner):
     ]
     done = await run(runner, *tasks)
     assert [done[f"t{n}"].result["inputs"]["n"] for n in range(50)] == list(range(50))
+
+
+class Sleeps(BaseTask):
+    """Sleeps, and has no `cancel`."""
+
+    id = "sleeps"
+    begun = 0
+
+    async def execute(self, inputs: dict[str, Any]) -> Any:
+        Sleeps.begun += 1
+        await asyncio.Event().wait()
+
+
+def test_the_code_of_a_cancelled_task_ends_without_a_wait():
+    """Only waits take virtual time: none is for the answer of an executor that has no `cancel`."""
+
+    async def work() -> float:
+        async with MemoryStore() as db:
+            array = [{"id": "t", "name": "t", "params": {"executor_id": Sleeps.id}}]
+            node = await TaskCreator(db).create_task_tree_from_array(array)
+            manager = TaskManager(db, runner=TextRunner())
+            running = asyncio.create_task(manager.distribute_task_tree(node))
+            while not Sleeps.begun:
+                await asyncio.sleep(0)
+            begin = asyncio.get_running_loop().time()
+            answer = await manager.cancel_task(node.task.id)
+            seconds = asyncio.get_running_loop().time() - begin
+            await running
+            assert answer["status"] == "cancelled"
+            return seconds
+
+    executor_register(Sleeps)
+    try:
+        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+            assert runner.run(work()) < INSIST_SECONDS / 2
+    finally:
+        get_registry().unregister(Sleeps.id)

@@ -190,13 +190,17 @@ class Attempt(Call):
         loop = asyncio.get_running_loop()
         until = loop.time() + self.context.settings.cancel_grace
         await self.ask_to_end(until)
-        self.has_answered = True
-        if self.asking is not None:
-            self.asking.set()
+        self.expect_no_answer()
         is_given_time = not is_forced and self.is_cancelable()
         if is_given_time and self.waiter is not None and self.outcome is None:
             await asyncio.wait({self.waiter}, timeout=max(0.0, until - loop.time()))
         await self.insist("cancelled by request")
+
+    def expect_no_answer(self) -> None:
+        """End the wait for the result of the executor's `cancel`: it is there, or does not come."""
+        self.has_answered = True
+        if self.asking is not None:
+            self.asking.set()
 
     async def ask_to_end(self, until: float) -> None:
         """Call the executor's `cancel`, if it has one, and wait for it until a time of the event loop."""

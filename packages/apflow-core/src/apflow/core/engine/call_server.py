@@ -132,6 +132,7 @@ class _ServedCall:
             await self._over.wait()
         except asyncio.CancelledError:
             attempt.request_cancel(None)
+            attempt.expect_no_answer()  # the owner has asked before, if it asks at all
             with shielded():
                 await attempt.insist("the call is cancelled")
             raise
