@@ -131,7 +131,6 @@ async def test_two_workers_never_take_the_same_call(stores: tuple[PostgresStore,
 
     await asyncio.gather(work(0), work(1))
     assert sorted(taken[0] + taken[1]) == [f"c{n:03}" for n in range(200)]
-    assert min(len(each) for each in taken.values()) > 0
 
 
 async def test_a_notice_wakes_the_party_that_a_message_is_for(stores: tuple[PostgresStore, PostgresStore]):

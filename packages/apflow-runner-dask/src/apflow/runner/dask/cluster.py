@@ -110,7 +110,7 @@ def _local_cluster(workers: int, threads: int) -> str:
                     cluster = make(
                         n_workers=workers,
                         threads_per_worker=threads,
-                        dashboard_address=None,
+                        dashboard_address="127.0.0.1:0",  # None would bind port 8787 of every interface
                         silence_logs=logging.WARNING,
                     )
                 except (OSError, RuntimeError, TimeoutError) as error:
