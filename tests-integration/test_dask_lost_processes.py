@@ -8,31 +8,33 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from peers.dask_clusters import HERE, Cluster
-from peers.marks import Marks, MarksOnce, lines_of
+from peers.marks import (
+    WITHIN,
+    Ended,
+    MarksOnce,
+    busiest,
+    calls,
+    lines_of,
+    registered_marks,
+    running,
+    until_begun,
+)
 
-from apflow.core import MemoryStore, TaskCreator, TaskManager, executor_register, get_registry
-from apflow.core.model.task import Task
+from apflow.core import MemoryStore
 from apflow.core.settings import overridden_defaults
 from apflow.runner.dask import DaskRunner
-
-WITHIN = 120.0  # seconds for one tree on a busy machine
-
-Ended = Callable[[], Awaitable[dict[str, Task]]]
 
 
 @pytest.fixture(autouse=True)
 def executors() -> Iterator[None]:
-    for each in (Marks, MarksOnce):
-        executor_register(each, override=True)
-    yield
-    for each in (Marks, MarksOnce):
-        get_registry().unregister(each.id)
+    with registered_marks():
+        yield
 
 
 @pytest.fixture
@@ -42,61 +44,21 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def calls(folder: Path, count: int, seconds: float, executor: type[Marks] = Marks) -> list[dict[str, Any]]:
-    """Return a tree: a root, and tasks that mark when they run."""
-    inputs = {"folder": str(folder), "seconds": seconds}
-    array: list[dict[str, Any]] = [{"id": "root", "name": "root"}]
-    array += [
-        {
-            "id": f"t{n}",
-            "name": "t",
-            "parent_id": "root",
-            "params": {"executor_id": executor.id},
-            "inputs": inputs | {"name": f"t{n}"},
-        }
-        for n in range(count)
-    ]
-    return array
-
-
 @contextlib.asynccontextmanager
-async def running(address: str, array: list[dict[str, Any]], **settings: Any) -> AsyncIterator[Ended]:
+async def on_cluster(address: str, array: list[dict[str, Any]], **settings: Any) -> AsyncIterator[Ended]:
     """Run a tree on a cluster; yield a function that returns its tasks at the end, by key."""
-    db = MemoryStore()
     with overridden_defaults(dask_address=address, **{"dask_wait": 60.0, "cancel_grace": 1.0} | settings):
         runner = DaskRunner()
-        node = await TaskCreator(db).create_task_tree_from_array(array)
-        run = asyncio.create_task(TaskManager(db, runner=runner).distribute_task_tree(node))
-
-        async def ended() -> dict[str, Task]:
-            await run
-            return {task.key: task for task in await db.tree(node.task.id)}
-
         try:
-            async with asyncio.timeout(WITHIN):
+            async with running(MemoryStore(), array, runner) as ended:
                 yield ended
         finally:
-            run.cancel()
-            await asyncio.wait([run])
             await runner.close()
-
-
-async def until_begun(folder: Path, count: int) -> dict[str, list[str]]:
-    """Wait until so many tasks have begun."""
-    while len(found := lines_of(folder)) < count:  # noqa: ASYNC110 - files
-        await asyncio.sleep(0.05)
-    return found
-
-
-def busiest(found: dict[str, list[str]]) -> int:
-    """Return the process in which most tasks have begun."""
-    pids = [int(line.split()[1]) for lines in found.values() for line in lines if line.startswith("began")]
-    return max(pids, key=pids.count)
 
 
 async def test_calls_of_a_killed_worker_run_again(tmp_path: Path, folder: Path):
     with Cluster(tmp_path) as cluster:
-        async with running(cluster.address, calls(folder, 20, 2.0)) as ended:
+        async with on_cluster(cluster.address, calls(folder, 20, 2.0)) as ended:
             killed = busiest(await until_begun(folder, 20))
             cluster.kill_worker(killed)
             tasks = await ended()
@@ -109,7 +71,7 @@ async def test_calls_of_a_killed_worker_run_again(tmp_path: Path, folder: Path):
 @pytest.mark.faults
 async def test_calls_of_effect_once_are_not_made_again(tmp_path: Path, folder: Path):
     with Cluster(tmp_path) as cluster:
-        async with running(cluster.address, calls(folder, 20, 2.0, MarksOnce)) as ended:
+        async with on_cluster(cluster.address, calls(folder, 20, 2.0, MarksOnce)) as ended:
             killed = busiest(await until_begun(folder, 20))
             cluster.kill_worker(killed)
             tasks = await ended()
@@ -128,7 +90,7 @@ async def test_calls_of_effect_once_are_not_made_again(tmp_path: Path, folder: P
 @pytest.mark.faults
 async def test_a_lost_scheduler_is_reached_again(tmp_path: Path, folder: Path):
     with Cluster(tmp_path) as cluster:
-        async with running(cluster.address, calls(folder, 10, 3.0)) as ended:
+        async with on_cluster(cluster.address, calls(folder, 10, 3.0)) as ended:
             await until_begun(folder, 10)
             cluster.kill_scheduler()
             await asyncio.to_thread(cluster.start_scheduler)
@@ -138,7 +100,7 @@ async def test_a_lost_scheduler_is_reached_again(tmp_path: Path, folder: Path):
 
 
 async def test_a_scheduler_that_cannot_be_reached_fails_the_task_and_says_so(folder: Path):
-    async with running("tcp://127.0.0.1:9", calls(folder, 1, 0.0), dask_wait=1.0) as ended:
+    async with on_cluster("tcp://127.0.0.1:9", calls(folder, 1, 0.0), dask_wait=1.0) as ended:
         task = (await ended())["t0"]
     assert task.result["error_type"] == "RunnerUnavailable"
     assert "tcp://127.0.0.1:9" in str(task.error)
@@ -148,7 +110,7 @@ async def test_a_scheduler_that_cannot_be_reached_fails_the_task_and_says_so(fol
 @pytest.mark.faults
 async def test_a_scheduler_that_repeats_calls_itself_is_refused(tmp_path: Path, folder: Path):
     with Cluster(tmp_path, workers=1, allowed_failures=3) as cluster:
-        async with running(cluster.address, calls(folder, 1, 0.0)) as ended:
+        async with on_cluster(cluster.address, calls(folder, 1, 0.0)) as ended:
             task = (await ended())["t0"]
     assert task.result["error_type"] == "RunnerUnavailable"
     assert "ALLOWED_FAILURES=0" in str(task.error)

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from peers.marks import Marks, MarksOnce, lines_of
+from peers.marks import (
+    WITHIN,
+    MarksOnce,
+    busiest,
+    calls,
+    lines_of,
+    pids,
+    registered_marks,
+    running,
+    until_begun,
+)
 from peers.placed_workers import HERE, PlacedWorkers
 
 from apflow.core import (
@@ -22,8 +31,6 @@ from apflow.core import (
     TaskCreator,
     TaskManager,
     create_session,
-    executor_register,
-    get_registry,
 )
 from apflow.core.errors import SettingsError
 from apflow.core.model.task import Task
@@ -34,20 +41,13 @@ from apflow.testing.postgres import a_database, target_of, through
 from apflow.testing.postgresserver import a_server
 from apflow.testing.proxy import a_proxy
 
-WITHIN = 120.0  # seconds for one tree on a busy machine
 LEASE = 3.0
-
-Ended = Callable[[], Awaitable[dict[str, Task]]]
 
 
 @pytest.fixture(autouse=True)
 def executors() -> Iterator[None]:
-    for each in (Marks, MarksOnce):
-        executor_register(each, override=True)
-    with overridden_defaults(lease_seconds=LEASE, cancel_grace=1.0):
+    with registered_marks(), overridden_defaults(lease_seconds=LEASE, cancel_grace=1.0):
         yield
-    for each in (Marks, MarksOnce):
-        get_registry().unregister(each.id)
 
 
 @pytest.fixture
@@ -61,51 +61,6 @@ def folder(tmp_path: Path) -> Path:
 def workers(tmp_path: Path, postgres_url: str) -> Iterator[PlacedWorkers]:
     with PlacedWorkers(tmp_path, postgres_url) as workers:
         yield workers
-
-
-def calls(
-    folder: Path, count: int, seconds: float, executor: type[Marks] = Marks, **more: Any
-) -> list[dict[str, Any]]:
-    """Return a tree: a root, and tasks that mark when they run."""
-    inputs = {"folder": str(folder), "seconds": seconds}
-    array: list[dict[str, Any]] = [{"id": "root", "name": "root"}]
-    array += [
-        {
-            "id": f"t{n}",
-            "name": "t",
-            "parent_id": "root",
-            "params": {"executor_id": executor.id},
-            "inputs": inputs | {"name": f"t{n}"},
-        }
-        | more
-        for n in range(count)
-    ]
-    return array
-
-
-@contextlib.asynccontextmanager
-async def running(db: TaskStore, array: list[dict[str, Any]]) -> AsyncIterator[Ended]:
-    """Run a tree in this process; yield a function that returns its tasks at the end, by key."""
-    node = await TaskCreator(db).create_task_tree_from_array(array)
-    run = asyncio.create_task(TaskManager(db).distribute_task_tree(node))
-
-    async def ended() -> dict[str, Task]:
-        await run
-        return {task.key: task for task in await db.tree(node.task.id)}
-
-    try:
-        async with asyncio.timeout(WITHIN):
-            yield ended
-    finally:
-        run.cancel()
-        await asyncio.wait([run])
-
-
-async def until_begun(folder: Path, count: int) -> dict[str, list[str]]:
-    """Wait until so many tasks have begun."""
-    while len(found := lines_of(folder)) < count:  # noqa: ASYNC110 - files
-        await asyncio.sleep(0.05)
-    return found
 
 
 async def until_alive(db: TaskStore, count: int) -> None:
@@ -124,10 +79,6 @@ async def until_said(db: TaskStore, task_id: str, text: str) -> Mapping[str, Any
             if any(text in reason for reason in found["reasons"]):
                 return found
             await asyncio.sleep(0.1)
-
-
-def pids(found: Mapping[str, list[str]]) -> list[int]:
-    return [int(line.split()[1]) for lines in found.values() for line in lines if line.startswith("began")]
 
 
 async def test_a_call_is_made_where_its_resources_are(
@@ -211,8 +162,7 @@ async def test_calls_of_a_killed_worker_run_again(workers: PlacedWorkers, folder
         workers.start("--resources", "gpu=20")
     array = calls(folder, 20, 1.0, resources={"gpu": 1})
     async with create_session(postgres_url) as db, running(db, array) as ended:
-        begun = pids(await until_begun(folder, 20))
-        killed = max(begun, key=begun.count)
+        killed = busiest(await until_begun(folder, 20))
         workers.kill(killed)
         tasks = await ended()
     assert {task.error for task in tasks.values()} == {None}
@@ -229,8 +179,7 @@ async def test_calls_of_effect_once_are_not_made_again(
         workers.start("--resources", "gpu=20")
     array = calls(folder, 20, 2.0, MarksOnce, resources={"gpu": 1})
     async with create_session(postgres_url) as db, running(db, array) as ended:
-        begun = pids(await until_begun(folder, 20))
-        killed = max(begun, key=begun.count)
+        killed = busiest(await until_begun(folder, 20))
         workers.kill(killed)
         tasks = await ended()
     hit = {name for name, lines in lines_of(folder).items() if f"began {killed}" in lines}

@@ -53,6 +53,12 @@ async def run(array: list[dict[str, Any]]) -> dict[str, Any]:
         return dict(outcome.results.tasks().items())
 
 
+async def until_one_runs() -> None:
+    async with asyncio.timeout(30):
+        while Together.running == 0:
+            await asyncio.sleep(0.01)
+
+
 def test_the_needs_of_a_task_replace_those_of_its_executor_by_name():
     needs = Needs.of({"gpu": 1, "zone": "eu"}, {"gpu": 2, "disk": "fast"})
     assert needs == Needs({"gpu": 2.0}, {"zone": "eu", "disk": "fast"})
@@ -166,10 +172,8 @@ async def test_why_says_that_a_call_waits_for_other_calls_of_its_process():
         async with MemoryStore() as db:
             array = tree(2, inputs={"seconds": 600})
             running = asyncio.create_task(TaskExecutor().execute_tasks(array, db_session=db))
-            async with asyncio.timeout(30):
-                while Together.running == 0:
-                    await asyncio.sleep(0.01)
-                await asyncio.sleep(0.05)
+            await until_one_runs()
+            await asyncio.sleep(0.05)
             service = TaskService(db)
             reasons = [reason for n in (0, 1) for reason in (await service.why(f"t{n}"))["reasons"]]
             running.cancel()
@@ -182,9 +186,7 @@ async def test_amounts_are_free_again_after_a_call_is_cancelled():
         async with MemoryStore() as db:
             array = tree(3, inputs={"seconds": 600})
             running = asyncio.create_task(TaskExecutor().execute_tasks(array, db_session=db))
-            async with asyncio.timeout(30):
-                while Together.running == 0:
-                    await asyncio.sleep(0.01)
+            await until_one_runs()
             running.cancel()
             await asyncio.wait([running])
         assert (await run(tree(2)))["t1"].status == "completed"

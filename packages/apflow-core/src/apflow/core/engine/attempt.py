@@ -302,11 +302,9 @@ class Attempt(Call):
 
     def _entry_and_needs(self, executor_id: str) -> tuple[registry.ExecutorEntry | None, Needs]:
         """Return the executor, None if only workers of the same store have it, and what its call needs."""
-        context, own = self.context, self.task.policy.get("resources")
-        is_elsewhere = context.placement is not None and context.placement.has(executor_id)
-        if is_elsewhere and not registry.executor_is_known(executor_id):
+        entry, own = self.context.entry_here(executor_id), self.task.policy.get("resources")
+        if entry is None:
             return None, Needs.of(own)
-        entry = context.entry(executor_id)
         return entry, Needs.of(entry.resources, own) if entry.resources or own else NO_NEEDS
 
     async def _call_here(self, entry: registry.ExecutorEntry) -> Outcome:

@@ -86,6 +86,17 @@ class RunContext:
             entry = self.entries[executor_id] = registry.get_executor(executor_id)
         return entry
 
+    def entry_here(self, executor_id: str) -> registry.ExecutorEntry | None:
+        """Return an executor, looked up once per run; None if only workers of the same store have it."""
+        placement = None if executor_id in self.entries else self.placement
+        if (
+            placement is not None
+            and placement.has(executor_id)
+            and not registry.executor_is_known(executor_id)
+        ):
+            return None
+        return self.entry(executor_id)
+
     def runner_of(self, entry: registry.ExecutorEntry | None, needs: Needs) -> Runner | None:
         """Return what makes a call; None: this process does.
 

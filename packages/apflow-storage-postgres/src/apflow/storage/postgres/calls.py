@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from hashlib import sha256
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import asyncpg
 
@@ -47,7 +47,6 @@ from apflow.storage.postgres.server import FIRST_WAIT, Link, Server
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
 CHECK_INTERVAL_SECONDS: Final = 30.0  # a connection that says nothing may be dead
 CHECK_SECONDS: Final = 5.0  # for its answer
 MAX_WAIT_SECONDS: Final = 5.0  # until a lost connection is opened again
@@ -297,12 +296,8 @@ class PostgresCalls(CallExchange):
                 return await connection.fetch(statement, *parameters)
 
         async with self._server.translating_errors():
-            return await _patiently(self._server, once, patience)
+            return await (once() if patience == 0.0 else self._server.patiently(once, patience))
 
 
 def _without(free: Mapping[str, float], used: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: amount - sum(each.get(name, 0.0) for each in used) for name, amount in free.items()}
-
-
-async def _patiently(server: Server, once: Callable[[], Awaitable[T]], patience: float | None) -> T:
-    return await (once() if patience == 0.0 else server.patiently(once, patience))
