@@ -120,3 +120,14 @@ async def test_a_task_is_cancelled_over_a_new_connection_if_its_own_is_lost(peer
     with pytest.raises(asyncio.CancelledError):
         await calling_it
     assert peer.methods("/tasks")[-1] == "tasks/cancel"
+
+
+async def test_a_task_is_cancelled_again_if_the_connection_is_lost_meanwhile(peer: McpPeer):
+    waiting = WORKING | {"pollIntervalMs": 60_000}
+    calling_it = asyncio.ensure_future(run(calling(peer, waiting, CUT, WORKING, timeout=60)))
+    await asyncio.to_thread(peer.until_seen, "/tasks", "tasks/get")
+    calling_it.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling_it
+    assert peer.methods("/tasks").count("tasks/cancel") == 2  # the first request is lost
+    assert peer.methods("/tasks")[-1] == "tasks/cancel"

@@ -114,7 +114,8 @@ class McpExecutor(BaseTask):
                     self.log(f"{error} It is connected to again in {delay:g} s.", level="WARNING")
                 await asyncio.sleep(delay)
         except asyncio.CancelledError:
-            if task.is_running and not task.is_continued():  # no connection is left
+            # The connection was lost before the server was asked to cancel its task.
+            if resumption.outlasts_connections and task.is_running and not task.is_continued():
                 with suppress(ApflowError, TimeoutError):
                     async with asyncio.timeout(CANCEL_SECONDS):
                         await use(lambda each: abandon(each, request, task))

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-from apflow.executor.mcp.errors import McpInputRequiredError
+from apflow.executor.mcp.errors import McpInputRequiredError, McpRequestError
 
 EXTENSION: Final = "io.modelcontextprotocol/tasks"
 POLL_SECONDS: Final = 1.0  # between two requests for the status, unless the server names an interval
@@ -163,11 +163,17 @@ def _result_of(handle: Handle) -> dict[str, Json]:
 
 
 async def cancel(task: RemoteTask, send: Send) -> None:
-    """Ask the server to cancel a task, unless another attempt follows it. It may refuse, or not answer."""
+    """Ask the server to cancel a task, unless another attempt follows it. It may refuse, or not answer.
+
+    If the connection is lost before it does, the server can be asked over another one.
+    """
     assert task.handle is not None
     if task.is_continued():
         return
+    try:
+        with suppress(TimeoutError, McpRequestError):
+            async with asyncio.timeout(CANCEL_SECONDS):
+                await send("tasks/cancel", task.handle.name)
+    except Exception:  # noqa: BLE001 - whatever it is, the server has not answered
+        return
     task.is_cancelled = True
-    with suppress(Exception):
-        async with asyncio.timeout(CANCEL_SECONDS):
-            await send("tasks/cancel", task.handle.name)
