@@ -209,6 +209,22 @@ async def test_an_agent_that_does_not_answer_the_cancellation_is_left(
     assert "may still run" in caplog.text
 
 
+async def test_a_cancellation_whose_connection_is_lost_is_requested_again(caplog: pytest.LogCaptureFixture):
+    with strange_peer(card(), stream({"task": TASK}, then="silent"), die, result(DONE)) as peer:
+        with caplog.at_level(logging.WARNING), pytest.raises(A2aTimeoutError, match="'t' has not ended"):
+            await call(peer, timeout=1)
+        assert asked(peer) == ["SendStreamingMessage", "CancelTask", "CancelTask"]
+    assert "may still run" not in caplog.text
+
+
+async def test_an_agent_that_is_gone_is_not_asked_to_cancel_for_long(caplog: pytest.LogCaptureFixture):
+    with strange_peer(card(), stream({"task": TASK}, then="silent"), die) as peer:
+        with caplog.at_level(logging.WARNING), pytest.raises(A2aTimeoutError, match="'t' has not ended"):
+            await call(peer, timeout=1)
+        assert asked(peer).count("CancelTask") == 2
+    assert "may still run" in caplog.text
+
+
 @pytest.mark.parametrize("then", ["end", "dies"])
 async def test_a_stream_that_breaks_is_followed_again(then: str):
     broken = stream({"task": TASK}, then=then)

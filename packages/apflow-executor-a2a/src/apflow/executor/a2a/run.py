@@ -121,12 +121,17 @@ class AgentRun:
             return
         try:
             async with asyncio.timeout(CANCEL_SECONDS):
-                with reported(self.answer.where, self.answer.limit):
-                    request = CancelTaskRequest(id=task_id)
-                    await self.client.cancel_task(request, context=self.context)
+                try:
+                    await self._cancel(task_id)
+                except A2aUnreachableError:  # the connection was lost, or the agent has just closed it
+                    await self._cancel(task_id)
         except (TimeoutError, ApflowError) as error:
             cause = str(error) or "it took too long"
             logger.warning("Task %r of the agent at %s may still run: %s", task_id, self.answer.where, cause)
+
+    async def _cancel(self, task_id: str) -> None:
+        with reported(self.answer.where, self.answer.limit):
+            await self.client.cancel_task(CancelTaskRequest(id=task_id), context=self.context)
 
     async def _send(self) -> None:
         try:
