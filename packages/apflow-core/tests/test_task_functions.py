@@ -247,14 +247,15 @@ async def test_a_function_ends_by_itself_when_its_context_says_so():
 
 
 async def test_options_are_the_policy_of_the_tasks_and_the_effect_of_the_executor():
-    @task(id="my-own", retry=3, timeout=2.5, effect="pure", max_concurrency=4)
+    @task(id="my-own", retry=3, timeout=2.5, effect="pure", max_concurrency=4, resources={"gpu": 1})
     def work(n: int) -> int:
         return n
 
     @flow
     def three() -> list[int]:
         patient = work.options(timeout=9, priority=0, retry=Retry(max_attempts=2, on=("OSError",)))
-        return [work(1), patient(2), patient.options(name="last", effect="once")(3)]
+        last = patient.options(name="last", effect="once", resources={"zone": "eu"})
+        return [work(1), patient(2), last(3)]
 
     entries = {each["name"]: each for each in three.build().to_array()}
     assert entries["work"]["schemas"] == {"method": "my-own"}
@@ -262,7 +263,9 @@ async def test_options_are_the_policy_of_the_tasks_and_the_effect_of_the_executo
     policy = entries["work-2"]["policy"]
     assert (policy["timeout"], policy["retry"]["max_attempts"], policy["retry"]["on"]) == (9, 2, ["OSError"])
     assert (entries["work-2"]["priority"], entries["last"]["policy"]["effect"]) == (0, "once")
+    assert ("resources" in policy, entries["last"]["policy"]["resources"]) == (False, {"zone": "eu"})
     described = describe_executor("my-own")
+    assert described["resources"] == {"gpu": 1}  # of every call, also of tasks that are written as JSON
     assert (described["effect"], described["max_concurrency"]) == ("pure", 4)
 
 
@@ -274,6 +277,8 @@ async def test_options_are_the_policy_of_the_tasks_and_the_effect_of_the_executo
         ({"timeout": -1}, "timeout"),
         ({"id": ":mine"}, "reserved"),
         ({"max_concurrency": 0}, "max_concurrency"),
+        ({"resources": {"gpu": 0}}, "resources"),
+        ({"resources": "gpu"}, "must be an object"),
     ],
 )
 def test_wrong_options_are_refused_where_they_are_written(options: dict[str, Any], fault: str):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, cast
 
-from apflow.core.extensions.executor import BaseTask, InputsSchema
+from apflow.core.extensions.executor import NO_RESOURCES, BaseTask, InputsSchema
 from apflow.core.extensions.function_signature import FunctionSignature, jsonable
 from apflow.core.model.task import Json
 
@@ -67,6 +67,7 @@ def class_for(
     effect: str | None = None,
     cancelable: bool = False,
     max_concurrency: int | None = None,
+    resources: Mapping[str, float | str] = NO_RESOURCES,
 ) -> type[FunctionExecutor]:
     """Return a new executor class that calls a function."""
     is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(inspect.unwrap(function))
@@ -83,6 +84,7 @@ def class_for(
         "signature": FunctionSignature(function),
         "cancelable": cancelable,
         "max_concurrency": max_concurrency,
+        "resources": resources,
     }
     if effect is not None:
         attributes["effect"] = effect

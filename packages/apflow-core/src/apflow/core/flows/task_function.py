@@ -110,6 +110,7 @@ class AnyTaskFunction(Generic[P, R]):
         label: str | None = None,
         tags: Sequence[str] = (),
         for_each: Mapping[str, Json] | None = None,
+        resources: Mapping[str, float | str] | None = None,
     ) -> Self:
         """Return the function with other options for the tasks that its calls add.
 
@@ -127,12 +128,14 @@ class AnyTaskFunction(Generic[P, R]):
             tags: to find the task by.
             for_each: bounds of the lists that `map` runs: `batch`, `max_items`, `max_parallel`,
                 `allow_failures`, `collect`.
+            resources: as in `task`; they replace entries of the same name there.
 
         Raises:
             InvalidInputError: an option has a wrong value.
         """
         changed = copy.copy(self)
-        changed._policy = self._policy | policy_of(retry, timeout, effect, self.__name__)  # noqa: SLF001
+        policy = policy_of(retry, timeout, effect, self.__name__, resources)
+        changed._policy = self._policy | policy  # noqa: SLF001
         changed._name = name or self._name  # noqa: SLF001
         given = {"priority": priority, "when": when, "trigger": trigger}
         known = {n: v for n, v in given.items() if v is not None}
@@ -235,6 +238,7 @@ def task(
     effect: Effect | None = None,
     cancelable: bool = False,
     max_concurrency: int | None = None,
+    resources: Mapping[str, float | str] | None = None,
 ) -> TaskDecorator: ...
 def task(
     function: Callable[..., Any] | None = None,
@@ -246,6 +250,7 @@ def task(
     effect: Effect | None = None,
     cancelable: bool = False,
     max_concurrency: int | None = None,
+    resources: Mapping[str, float | str] | None = None,
 ) -> Any:
     """Make a task of a function: a decorator with or without a call.
 
@@ -262,6 +267,8 @@ def task(
         cancelable: whether the function ends by itself, within `APFLOW_CANCEL_GRACE` seconds, when
             `get_task_context().is_cancelled()` is true. By default it is interrupted at once.
         max_concurrency: how many calls may run at once in one process; by default no own limit.
+        resources: what the process that makes a call must offer, by name: a number is an amount that the
+            call uses while it runs, a string is a label. By default nothing.
 
     Raises:
         InvalidInputError: the function or an option cannot be used.
@@ -270,13 +277,14 @@ def task(
 
     def decorate(given: Callable[..., Any]) -> Any:
         _check_function(given)
-        policy = policy_of(retry, timeout, None, given.__name__)
+        policy = policy_of(retry, timeout, None, given.__name__, resources)
         executor = class_for(
             given,
             id or f"{_module_name(given)}:{given.__qualname__}",
             effect=effect,
             cancelable=cancelable,
             max_concurrency=max_concurrency,
+            resources=policy.pop("resources", {}),  # of every call, however its task is written
         )
         executor_register(executor)
         if inspect.iscoroutinefunction(given):
@@ -287,7 +295,11 @@ def task(
 
 
 def policy_of(
-    retry: RetryPolicy | None, timeout: float | None, effect: str | None, name: str
+    retry: RetryPolicy | None,
+    timeout: float | None,
+    effect: str | None,
+    name: str,
+    resources: Mapping[str, float | str] | None = None,
 ) -> dict[str, Json]:
     """Return the `policy` of a task from options.
 
@@ -301,6 +313,8 @@ def policy_of(
         policy["timeout"] = timeout
     if effect is not None:
         policy["effect"] = effect
+    if resources is not None:
+        policy["resources"] = resources
     faults = Violations()
     read = read_policy(policy, "", faults)
     if faults.found:
