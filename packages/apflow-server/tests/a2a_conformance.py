@@ -230,8 +230,8 @@ def kit_agent() -> Generator[tuple[str, str]]:
     """Run the agent with shorter delays; yield its URL, and its address for gRPC."""
     SECONDS.update(open=0.5, delay=0.5)
     with two_free_ports() as port:
-        app = make_app(settings_of(port, has_legacy=False))
-        config = configuration(app)
+        settings = settings_of(port, has_legacy=False)
+        config = configuration(make_app(settings), settings)
         config.host, config.port = "127.0.0.1", port
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, name="agent of the kit")
@@ -251,8 +251,8 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("--without-legacy", action="store_true", help="leave version 0.3 out of the card")
     given = parser.parse_args()
-    app = make_app(settings_of(given.port, has_legacy=not given.without_legacy))
-    config = configuration(app)
+    settings = settings_of(given.port, has_legacy=not given.without_legacy)
+    config = configuration(make_app(settings), settings)
     config.host, config.port = "127.0.0.1", given.port
     uvicorn.Server(config).run()
 

@@ -75,7 +75,7 @@ def serving(
     if app is None:
         app = create_app(settings or Settings(), db=db or MemoryStore())
     bound = free_socket()
-    server = uvicorn.Server(configuration(app))
+    server = uvicorn.Server(configuration(app, settings or Settings()))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="server of a test")
     thread.start()
     try:

@@ -12,8 +12,16 @@ from serving import SECRET, Served, bearer, serving
 from apflow.core.errors import SettingsError
 from apflow.core.net.connect import net_policy
 from apflow.core.settings import Settings
-from apflow.server.http.listening import CannotListenError, Place, check_place, listen, read_place
+from apflow.server.http.listening import (
+    CannotListenError,
+    Place,
+    check_place,
+    listen,
+    proxies_of,
+    read_place,
+)
 from apflow.server.http.protection import check_local, rate_key, read_address
+from apflow.server.startup_checks import check_settings
 
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tasks.count"}
 
@@ -156,6 +164,39 @@ def test_each_user_has_a_rate_of_its_own_and_each_request_of_a_batch_counts():
         assert http.post("/tasks", json=[CALL] * 8, headers=bearer("ann")).status_code == 200
         assert http.post("/tasks", json=[CALL] * 3, headers=bearer("ann")).status_code == 429
         assert http.post("/tasks", json=[CALL] * 8, headers=bearer("ben")).status_code == 200
+
+
+def asked_by_proxy(settings: Settings, addresses: list[str]) -> list[int]:
+    """Return the status of a request for each caller, by a proxy that is not 127.0.0.1."""
+    by_proxy = httpx.HTTPTransport(local_address="127.0.0.2")
+    with serving(settings) as served, httpx.Client(base_url=served.url, transport=by_proxy) as http:
+        return [
+            http.post("/tasks", json=CALL, headers=bearer(address) | {"X-Forwarded-For": address}).status_code
+            for address in addresses
+        ]
+
+
+@pytest.mark.parametrize("trusted", [("127.0.0.2",), ("10.0.0.0/8", "127.0.0.0/24"), ("*",)])
+def test_a_proxy_that_is_trusted_names_the_caller(trusted: tuple[str, ...]):
+    settings = Settings(rate_limit=2, jwt_secret=SECRET, trusted_proxies=trusted)
+    assert asked_by_proxy(settings, ["10.1.0.1", "10.1.0.2", "10.1.0.3"]) == [200, 200, 200]
+
+
+@pytest.mark.parametrize("trusted", [(), ("10.0.0.0/8",)])
+def test_any_other_is_the_caller_itself(trusted: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")  # what uvicorn would read
+    settings = Settings(rate_limit=2, jwt_secret=SECRET, trusted_proxies=trusted)
+    assert asked_by_proxy(settings, ["10.1.0.1", "10.1.0.2", "10.1.0.3"]) == [200, 200, 429]
+
+
+@pytest.mark.parametrize("proxy", ["proxy.example", "10.0.0.1/8", "10.0.0.256", "10.0.0.0/33"])
+def test_a_proxy_that_is_no_address_is_refused_at_the_start(proxy: str):
+    with pytest.raises(SettingsError, match=f"APFLOW_TRUSTED_PROXIES names '{proxy}'"):
+        check_settings(Settings(trusted_proxies=(proxy,)))
+
+
+def test_an_address_of_a_socket_for_both_versions_is_recognised():
+    assert "::ffff:10.0.0.0/104" in proxies_of(Settings(trusted_proxies=("10.0.0.0/8",)))
 
 
 def test_of_ipv6_a_network_counts_as_one_address():

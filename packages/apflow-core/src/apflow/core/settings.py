@@ -109,6 +109,7 @@ class Settings:
     jwt_audience: str = ""  # that tokens must name
     jwt_issuer: str = ""  # that tokens must come from
     insecure: bool = False  # allow access from other machines without authentication
+    trusted_proxies: tuple[str, ...] = ()  # on other machines; "*": any
     cors_origins: tuple[str, ...] = ()  # pages that browsers let call the server
     ui: bool = True  # whether the server has a page for browsers, at /ui/
     rate_limit: int = 6000  # requests a minute of one caller, and of one address

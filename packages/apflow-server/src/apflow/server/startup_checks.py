@@ -16,7 +16,7 @@ from apflow.core.permissions.capability_policy import capability_policy
 from apflow.core.permissions.secret_policy import secret_policy
 from apflow.core.settings import Settings
 from apflow.core.webhooks.defaults import check_defaults
-from apflow.server.http.listening import check_place, read_place
+from apflow.server.http.listening import check_place, proxies_of, read_place
 from apflow.server.http.protection import has_auth
 from apflow.server.mcp.handlers import selection_of
 
@@ -34,6 +34,7 @@ def check_settings(settings: Settings) -> None:
         _check_url(name, getattr(settings, name))
     for origin in settings.cors_origins:
         _check_origin(origin)
+    proxies_of(settings)
     _check_a2a(settings)
     read_policy(settings.net_policy, settings.net_allow)
     secret_policy(settings)

@@ -76,6 +76,7 @@ DESCRIPTIONS: dict[str, str] = {
     "jwt_audience": "required audience of tokens",
     "jwt_issuer": "required issuer of tokens",
     "insecure": "allow access from other machines without authentication",
+    "trusted_proxies": "addresses and networks of reverse proxies on other machines, whose X-Forwarded-For names the caller, comma-separated; * allows any",
     "cors_origins": "origins whose pages may call a server, comma-separated",
     "ui": "whether a server has a page for browsers at /ui/",
     "rate_limit": "maximum requests per minute of one caller, and of one address",

@@ -1,9 +1,10 @@
-"""Where the server listens, and whether it may."""
+"""Where the server listens, whether it may, and which proxies it believes."""
 
 from __future__ import annotations
 
 import socket
-from typing import NamedTuple
+from ipaddress import IPv4Network, ip_network
+from typing import Final, NamedTuple
 
 from apflow.core.errors import InvalidInputError, SettingsError
 from apflow.core.net.connect import with_port
@@ -11,6 +12,7 @@ from apflow.core.settings import Settings
 from apflow.server.http.protection import has_auth, read_address
 
 BACKLOG = 2048
+OWN_PROXIES: Final = ("127.0.0.1", "::1")
 
 
 class Place(NamedTuple):
@@ -71,6 +73,31 @@ def check_place(place: Place, settings: Settings) -> None:
             f"Any client that reaches {place} could run anything here, because authentication is off. Set "
             "APFLOW_JWT_SECRET or APFLOW_JWKS_URL, listen on 127.0.0.1, or allow this with --insecure."
         )
+
+
+def proxies_of(settings: Settings) -> list[str]:
+    """Return the addresses and networks whose `X-Forwarded-For` names the caller of a request.
+
+    They are proxies of this machine, and those of the setting `trusted_proxies`. `["*"]` means any address.
+
+    Raises:
+        SettingsError: a part of the setting is neither an address nor a network.
+    """
+    if "*" in settings.trusted_proxies:
+        return ["*"]
+    found = [*OWN_PROXIES]
+    for each in settings.trusted_proxies:
+        try:
+            network = ip_network(each)
+        except ValueError as error:
+            raise SettingsError(
+                f"APFLOW_TRUSTED_PROXIES names {each!r}, which is neither an address nor a network, such as "
+                f"10.0.0.7 or 10.0.0.0/24: {error}."
+            ) from error
+        found.append(str(network))
+        if isinstance(network, IPv4Network):  # as a socket that takes both versions reports it
+            found.append(f"::ffff:{network.network_address}/{96 + network.prefixlen}")
+    return found
 
 
 def listen(place: Place) -> socket.socket:

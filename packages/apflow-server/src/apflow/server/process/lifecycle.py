@@ -26,6 +26,7 @@ from apflow.core.engine.gc_tuning import tune_process
 from apflow.core.process import identity
 from apflow.core.settings import Settings
 from apflow.server.http.connection import HttpConnection, WebSocketConnection
+from apflow.server.http.listening import proxies_of
 from apflow.server.streaming.websocket_messages import MAX_SIZE
 
 logger = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ def serve(
     """
     tune_process()
     with clean_output():
-        DrainingServer(configuration(app), app, before_end).run(sockets)
+        DrainingServer(configuration(app, app.state.settings), app, before_end).run(sockets)
 
 
 def heeds_hangup() -> bool:
@@ -118,11 +119,12 @@ def heeds_hangup() -> bool:
     return HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN
 
 
-def configuration(app: FastAPI) -> uvicorn.Config:
+def configuration(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """Return how the application is served."""
     return uvicorn.Config(
         app,
         lifespan="on",
+        forwarded_allow_ips=proxies_of(settings),
         log_config=None,
         access_log=False,
         server_header=False,
