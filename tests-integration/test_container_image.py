@@ -143,13 +143,21 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[docker.APIClien
 
 
 @contextmanager
-def running(client: docker.APIClient, *command: str, **environment: str) -> Generator[Container]:
-    """Run a container of the image, and remove it at the end."""
+def running(
+    client: docker.APIClient, *command: str, is_read_only: bool = False, **environment: str
+) -> Generator[Container]:
+    """Run a container of the image, and remove it at the end.
+
+    Args:
+        is_read_only: whether it can write to `/data` and `/tmp` only, which are empty, as the pods of
+            `deploy/kubernetes`.
+    """
     made = client.create_container(
         IMAGE,
         command=list(command) or None,
         environment=environment,
-        host_config=client.create_host_config(network_mode="none"),
+        volumes=["/data", "/tmp"] if is_read_only else None,
+        host_config=client.create_host_config(network_mode="none", read_only=is_read_only),
         healthcheck={"interval": 500_000_000, "timeout": 5_000_000_000, "retries": 50},
     )
     container = Container(client, made["Id"])
@@ -182,6 +190,18 @@ def test_the_image_runs_a_tree_as_a_user_without_rights_and_stops_on_the_signal(
         assert "system_info_executor" in output
         client.stop(container.id, timeout=30)
         assert container.state()["ExitCode"] == 0, container.log()
+
+
+def test_the_image_runs_with_a_read_only_file_system(client: docker.APIClient):
+    with running(client, is_read_only=True, APFLOW_JWT_SECRET=SECRET) as container:
+        container.wait_until_healthy()
+        assert container.run("touch", "/opt/apflow/file")[0] != 0
+        code, token = container.run("apflow", "config", "gen-token", "--user-id", "ann")
+        assert code == 0, token
+        code, output = container.run(
+            "apflow", "run", "flow", "system_info_executor", "--json", APFLOW_API_TOKEN=token.strip()
+        )
+        assert (code, json.loads(output)["status"]) == (0, "completed"), output
 
 
 def test_the_image_does_not_serve_other_machines_without_tokens(client: docker.APIClient):

@@ -1,4 +1,4 @@
-"""The files in `deploy` that no other test runs: the systemd unit, and the settings that they name."""
+"""The files in `deploy` that no other test runs: the systemd units, and the settings that they name."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from peers.ports import free_socket, port_of
 from apflow.core.settings import VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
-UNIT = ROOT / "deploy" / "systemd" / "apflow.service"
+UNITS = sorted((ROOT / "deploy" / "systemd").iterdir())
 FILES = [each for each in (ROOT / "deploy").rglob("*") if each.is_file()]
 
 
-def verified(folder: Path, unit: str) -> subprocess.CompletedProcess[str]:
+def verified(file: Path, unit: str) -> subprocess.CompletedProcess[str]:
     """Verify a unit whose program is one that exists here."""
     analyze = required.program("systemd-analyze")
-    file = folder / UNIT.name
     file.write_text(unit.replace("/opt/apflow/bin/apflow", f"{sys.executable} -m apflow.cli"))
     return subprocess.run(
         [analyze, "verify", "--man=no", str(file)],
@@ -35,14 +34,13 @@ def verified(folder: Path, unit: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_systemd_accepts_the_unit(tmp_path: Path):
-    accepted = verified(tmp_path, UNIT.read_text())
-    about_ours = [line for line in accepted.stderr.splitlines() if UNIT.name in line]
+@pytest.mark.parametrize("unit", UNITS, ids=lambda each: each.name)
+def test_systemd_accepts_a_unit_and_refuses_it_with_a_mistake(unit: Path, tmp_path: Path):
+    file = tmp_path / unit.name.replace("@", "@gpu")  # what a template is verified as
+    accepted = verified(file, unit.read_text())
+    about_ours = [line for line in accepted.stderr.splitlines() if file.name in line]
     assert (accepted.returncode, about_ours) == (0, [])
-
-
-def test_systemd_refuses_a_unit_with_a_mistake(tmp_path: Path):
-    refused = verified(tmp_path, UNIT.read_text().replace("KillMode=mixed", "KillModes=mixed"))
+    refused = verified(file, unit.read_text().replace("KillMode=mixed", "KillModes=mixed"))
     assert "KillModes" in refused.stderr
 
 

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import yaml
+from documents.accepted import refused
 
 from apflow.cli.inputs.file_check import check_file
-from apflow.cli.program import program
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
@@ -56,24 +55,6 @@ def shell_words(line: str) -> list[str]:
         return list(lexer)
     except ValueError:  # a quotation that continues in the next line
         return []
-
-
-def refused(arguments: list[str]) -> str | None:
-    """Return why the program does not accept arguments, or None. Nothing is run, and values are not read."""
-    command: click.Command | None = program
-    ctx: click.Context | None = None
-    name: str | None = "apflow"
-    rest = list(arguments)
-    try:
-        while command is not None:
-            ctx = click.Context(command, info_name=name, parent=ctx)
-            _, rest, _ = command.make_parser(ctx).parse_args(args=rest)
-            if not isinstance(command, click.Group) or not rest:
-                break
-            name, command, rest = command.resolve_command(ctx, rest)
-    except click.UsageError as error:
-        return error.format_message()
-    return f"Got unexpected extra arguments: {shlex.join(rest)}" if rest else None
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -27,7 +27,7 @@ PLACES = {
     "benchmarks/peers": "runs the same trees in other systems, for the comparison in the documents",
     "benchmarks/peers/programs": "one program for each system, which imports nothing of this repository",
     "changelog.d": "one fragment for each change that a user can notice; `tools/bump.py` collects them",
-    "deploy/*": "files for deployments: the image for containers, the site of nginx, the unit of systemd",
+    "deploy/*": "files for deployments: an image, a site of nginx, units of systemd, Kubernetes manifests",
     "docs": "the documents; each page is reached from its README",
     "docs/tutorial": "lessons: a reader builds something that works",
     "docs/how-to": "guides, each for one task",

@@ -190,6 +190,10 @@ END
 """,
         values={"apflow plan nightly.yaml": "gives 2 apflow plan nightly.yaml"},  # the secret is not set
     ),
+    "how-to/run-on-kubernetes": Frame(elsewhere={"": "test_kubernetes.py"}),
+    "how-to/run-on-several-hosts": Frame(
+        elsewhere={"": "test_deployment.py", "apflow worker --resources": "test_placement.py"}
+    ),
     "how-to/run-on-a-schedule": Frame(
         before=EXECUTORS + "".join(tree(f"{name}.yaml", root=name) for name in ("report", "poll", "migrate")),
         values={"2026-12-24T18:00": "$(date --date '1 day' +%Y-%m-%dT%H:%M)"},
