@@ -22,6 +22,7 @@ from apflow.core import (
     executor_register,
     get_registry,
 )
+from apflow.core.concurrency import exit_fence
 from apflow.core.concurrency.containment import INSIST_SECONDS
 from apflow.core.engine import active_runs
 from apflow.core.engine.call_server import CallServer
@@ -527,3 +528,43 @@ def test_the_code_of_a_cancelled_task_ends_without_a_wait():
             assert runner.run(work()) < INSIST_SECONDS / 2
     finally:
         get_registry().unregister(Sleeps.id)
+
+
+class Reconnecting(TextRunner):
+    """Has a task for its connection, which each call cancels and replaces, as if it had lost it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.connection: asyncio.Task[Any] | None = None
+        self.closed = 0
+
+    async def run(self, call: ExecutorCall, receive: Receive) -> Mapping[str, Json]:
+        if self.connection is not None:
+            self.connection.cancel()
+            await asyncio.wait({self.connection}, timeout=5)
+            self.closed += self.connection.cancelled()
+        self.connection = asyncio.create_task(asyncio.sleep(60))
+        return await super().run(call, receive)
+
+
+def test_a_runner_ends_what_an_earlier_call_has_created():
+    runner = Reconnecting()
+
+    async def run() -> None:
+        db = MemoryStore()
+        array = [{"id": "root", "name": "root"}]
+        array += [
+            {
+                "id": f"t{n}",
+                "name": "t",
+                "parent_id": "root",
+                "params": {"executor_id": Once.id},
+                "dependencies": [f"t{n - 1}"] if n else [],
+            }
+            for n in range(3)
+        ]
+        node = await TaskCreator(db).create_task_tree_from_array(array)
+        await TaskManager(db, runner=runner).distribute_task_tree(node)
+
+    exit_fence.run(run())  # as commands of apflow do: there, users' code cancels no task of the process
+    assert (len(runner.calls), runner.closed) == (3, 2)

@@ -64,11 +64,15 @@ def leave_code() -> None:
 
 @contextmanager
 def outside_code() -> Generator[None]:
-    """Within the context, tasks are created for apflow, although users' code may have begun in the task."""
-    token = _is_code.set(False)
+    """Within the context, code of apflow and its plugins runs, although users' code has begun in the task.
+
+    The tasks that it creates, such as those of a connection, may outlive the task and be cancelled by others.
+    """
+    token, owner = _is_code.set(False), _owner.set(None)
     try:
         yield
     finally:
+        _owner.reset(owner)
         _is_code.reset(token)
 
 
