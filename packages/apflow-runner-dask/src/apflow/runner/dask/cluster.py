@@ -6,14 +6,18 @@ import logging
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from dask import config
 from distributed import LocalCluster, Security, Status
+from distributed.comm.addressing import parse_address, parse_host_port
+from distributed.comm.registry import get_backend
 
 from apflow.core.errors import RunnerUnavailableError, SettingsError
 from apflow.core.extensions.executor_call import FORMAT
 from apflow.core.settings import Settings
+
+ENCRYPTED: Final = ("tls", "wss")
 
 _lock = threading.Lock()  # guards the line below
 _local: dict[tuple[int, int], Any] = {}  # (workers, threads) -> the cluster of this process
@@ -32,14 +36,22 @@ def security_of(settings: Settings) -> Security | None:
     """Return the TLS files of the settings; None if they name none.
 
     Raises:
-        SettingsError: they name some of the three files, or one that does not exist.
+        SettingsError: they name some of the three files, or one that does not exist; or the address of the
+            scheduler does not go with them.
     """
     files = {
         "dask_tls_ca": settings.dask_tls_ca,
         "dask_tls_cert": settings.dask_tls_cert,
         "dask_tls_key": settings.dask_tls_key,
     }
-    if not any(files.values()):
+    is_encrypted = bool(settings.dask_address) and _scheme_of(settings.dask_address) in ENCRYPTED
+    if is_encrypted != any(files.values()):
+        named = ", ".join(f"APFLOW_{name.upper()}" for name in files)
+        raise SettingsError(
+            f"APFLOW_DASK_ADDRESS is {settings.dask_address!r}. TLS takes an address that begins with "
+            f"tls://, and the files {named}: give both, or neither."
+        )
+    if not is_encrypted:
         return None
     for name, path in files.items():
         variable = f"APFLOW_{name.upper()}"
@@ -55,6 +67,24 @@ def security_of(settings: Settings) -> Security | None:
         require_encryption=True,
     )
     return made
+
+
+def _scheme_of(address: str) -> str:
+    """Return the protocol of the address of a scheduler, such as "tcp".
+
+    Raises:
+        SettingsError: it is not such an address.
+    """
+    scheme, location = parse_address(address)
+    try:
+        get_backend(scheme)
+        parse_host_port(location)
+    except ValueError as error:
+        raise SettingsError(
+            f"APFLOW_DASK_ADDRESS is {address!r}, which is not the address of a scheduler: {error}. Expected "
+            "tcp://host:8786, or tls://host:8786 for TLS."
+        ) from error
+    return str(scheme)
 
 
 def check_scheduler(allowed_failures: int) -> None:
