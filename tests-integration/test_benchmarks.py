@@ -13,10 +13,11 @@ from benchmarks.peers.peers import FLOOR, PEERS
 ROOT = Path(__file__).parents[1]
 
 
-def measured(*arguments: str) -> str:
+def measured(*arguments: str, seconds: float = 500) -> str:
+    """Return what the benchmarks print. They end before pytest ends the test, however busy the machine is."""
     command = [sys.executable, "-m", "benchmarks", *arguments]
     return subprocess.run(
-        command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True, timeout=300
+        command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True, timeout=seconds
     ).stdout
 
 
@@ -33,7 +34,7 @@ def test_the_rows_of_the_engine_have_a_figure_and_a_floor():
 
 @pytest.mark.long
 def test_every_quick_row_has_a_figure_and_a_floor():
-    lines = [json.loads(line) for line in measured("--quick", "--json").splitlines()]
+    lines = [json.loads(line) for line in measured("--quick", "--json", seconds=3000).splitlines()]
     assert {"serve_ready", "serve_mcp", "rest", "for_each_1000", "purge_beside"} <= {
         line["name"] for line in lines
     }
