@@ -114,12 +114,13 @@ function Workers({ workers }: { workers: readonly WorkerResult[] }) {
       {workers.length > 0 && (
         <Table
           label="Workers"
-          heads={["Host", "#Process", "State", "#Runs", "#Calls at once", "Last report", "Started", "Version"]}
+          heads={["Host", "#Process", "State", "#Runs", "#Limit", "#Calls for others", "Offers", "Last report", "Started", "Version"]}
           rows={workers.map((worker) => (
             <tr key={worker.id}>
               <td>{worker.host}</td><Num>{worker.pid}</Num>
               <td class={worker.status === "lost" ? "no" : ""}>{worker.status}</td>
               <Num>{countText(worker.trees)}</Num><Num>{countText(worker.max_concurrency)}</Num>
+              <Num>{countText(worker.calls)}</Num><td>{offerText(worker)}</td>
               <td><Time at={worker.seen_at} /></td><td><Time at={worker.started_at} /></td><td>{worker.version}</td>
             </tr>
           ))}
@@ -127,6 +128,12 @@ function Workers({ workers }: { workers: readonly WorkerResult[] }) {
       )}
     </>
   );
+}
+
+/** The amounts and labels that a worker offers to calls, such as `gpu 2, zone eu`. */
+function offerText(worker: WorkerResult): string {
+  const offered = [...Object.entries(worker.resources), ...Object.entries(worker.labels)];
+  return offered.length === 0 ? "–" : offered.map(([name, value]) => `${name} ${value}`).join(", ");
 }
 
 function Executors({ hour }: { hour: StatisticsResult }) {

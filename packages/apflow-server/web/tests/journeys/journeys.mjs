@@ -259,7 +259,9 @@ export const journeys = {
 
   "shows the server, its workers and its executors": async ({ page, open, server }) => {
     await open("#/system");
-    await page.getByRole("region", { name: "Workers" }).getByRole("cell", { name: String(server.pid), exact: true }).waitFor();
+    const workers = page.getByRole("region", { name: "Workers" });
+    await workers.getByRole("cell", { name: String(server.pid), exact: true }).waitFor();
+    await workers.getByRole("cell", { name: "gpu 2, zone eu", exact: true }).waitFor();
     await page.getByText("duckdb://").waitFor();
     await page.getByText("load_orders").waitFor();
   },

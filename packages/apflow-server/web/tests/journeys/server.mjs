@@ -38,6 +38,8 @@ export class Server {
       HOME: this.#folder,
       PYTHONPATH: HERE,
       APFLOW_RATE_LIMIT: "1000000",
+      APFLOW_WORKER_RESOURCES: "gpu=2",
+      APFLOW_WORKER_LABELS: "zone=eu",
       ...this.#env,
     };
     this.#process = spawn(APFLOW, ["serve", "--port", String(this.port), "--import", "page_executors"], { env, cwd: this.#folder });
