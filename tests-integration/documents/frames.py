@@ -96,6 +96,14 @@ FRAMES: dict[str, Frame] = {
         after="test -s backups/apflow-2026-11-29.duckdb; apflow tasks get nightly",
     ),
     "how-to/call-agents": Frame(after="apflow executors list | grep ^translator > /dev/null"),
+    "how-to/call-executors-on-dask": Frame(
+        values={
+            "dask scheduler": "background dask scheduler --host 127.0.0.1 --port $RECEIVER --no-dashboard",
+            "dask worker tcp": "background dask worker --host 127.0.0.1 --no-dashboard tcp",
+            "scheduler.example.com:8786": "127.0.0.1:$RECEIVER",
+        },
+        after="apflow run flow system_info_executor --inputs '{\"resource\": \"cpu\"}'",
+    ),
     "how-to/complete-commands": Frame(
         before="mkdir -p ~/.config/fish/completions; command -v man || man() { cat; }",
         after="bash -c 'source ~/.bashrc; complete -p apflow'\n"
