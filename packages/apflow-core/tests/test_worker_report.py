@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -8,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from apflow.core.engine import worker as worker_module
 from apflow.core.engine import worker_report
 from apflow.core.engine.worker import Worker
+from apflow.core.engine.worker_report import WorkerReport
 from apflow.core.errors import ForbiddenError
-from apflow.core.model.task import utc_now
+from apflow.core.events.bus import bus_of
+from apflow.core.model.task import Task, utc_now
 from apflow.core.service.task_service import TaskService
-from apflow.core.store.base import Capabilities, TaskStore
+from apflow.core.store.base import Capabilities, Notice, NoticeKind, TaskStore
 from apflow.core.store.memory import MemoryStore
 
 
@@ -90,6 +94,56 @@ async def test_a_worker_works_although_it_cannot_report(caplog: pytest.LogCaptur
         while not worker.is_sweeping:
             await asyncio.sleep(0.01)
         assert await TaskService(db).workers() == []
+
+
+async def test_each_tree_has_few_workers_that_come_first_and_all_have_some():
+    db = SharedStore()
+    await db.put_record(worker_report.KIND, "lost", silent_for(2 * worker_report.LOST_SECONDS, "lost"))
+    await db.put_record(worker_report.KIND, "leaves", silent_for(0, "leaves") | {"status": "draining"})
+    reports = [WorkerReport(db, lambda: {"status": "running"}) for _ in range(20)]
+    for _ in range(2):  # at first, those that report later are not known
+        for each in reports:
+            await each.report()
+    chosen = [[each for each in reports if each.is_among_first(f"root {n}", 3)] for n in range(500)]
+    assert {len(each) for each in chosen} == {3}
+    times = Counter(id(report) for each in chosen for report in each)
+    assert len(times) == 20
+    assert max(times.values()) < 2 * 3 * 500 / 20
+
+
+class Counted(SharedStore):
+    """Counts the sweeps of workers."""
+
+    sweeps = 0
+
+    async def reserve(self, *arguments: Any, **more: Any) -> list[Task]:
+        self.sweeps += 1
+        return await super().reserve(*arguments, **more)
+
+
+async def test_a_submission_elsewhere_wakes_few_of_many_workers(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker_module, "POLL_INTERVAL_SECONDS", 600.0)
+    db = Counted()
+    for n in range(50):
+        await db.put_record(worker_report.KIND, f"w{n}", silent_for(0, f"w{n}"))
+    async with working(db) as worker:
+        await reports(db, 51)
+        roots = [f"root {n}" for n in range(100)]
+        while db.sweeps == 0 or all(worker.report.is_among_first(each, 3) for each in roots):
+            await asyncio.sleep(0.01)
+        others = [each for each in roots if not worker.report.is_among_first(each, worker_module.WOKEN)]
+        before = db.sweeps
+        for each in others:
+            bus_of(db).receive(Notice(NoticeKind.REQUESTED, each))
+            await asyncio.sleep(0.01)
+        assert (db.sweeps, len(others) > 50) == (before, True)
+        bus_of(db).receive(Notice(NoticeKind.REQUESTED, next(each for each in roots if each not in others)))
+        while db.sweeps == before:
+            await asyncio.sleep(0.01)
+        before = db.sweeps
+        bus_of(db).receive(Notice(NoticeKind.SUBMITTED, others[0]))  # by this process
+        while db.sweeps == before:
+            await asyncio.sleep(0.01)
 
 
 async def test_only_an_admin_lists_workers():

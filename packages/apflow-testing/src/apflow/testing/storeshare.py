@@ -278,7 +278,8 @@ class StoreShareContract(StoreMaker):
         await other.add([a_request("r"), a_task("a", "r")])
         await other.move([a_move("a", "pending", "in_progress")])
         await other.move([Transition("a", "r", {"status": "in_progress"}, {"cancel_requested_at": OLD})])
-        wanted = {Notice(kind, "r") for kind in NoticeKind if kind is not NoticeKind.LIVE}
+        sent = (NoticeKind.EVENTS, NoticeKind.REQUESTED, NoticeKind.CANCEL)
+        wanted = {Notice(kind, "r") for kind in sent}
         await heard.until(lambda notices: wanted <= {each for each in notices if each.event is None})
         assert not [each for each in own.notices if each.root_id == "r"]
 

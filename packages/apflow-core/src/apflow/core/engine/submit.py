@@ -64,7 +64,7 @@ async def submit(
         except ConflictError:
             await withdraw(db, webhooks)
             continue
-        bus_of(db).receive(Notice(NoticeKind.REQUESTED, root.id))  # wakes a worker in this process
+        bus_of(db).receive(Notice(NoticeKind.SUBMITTED, root.id))  # wakes a worker in this process
         return True
     raise AlreadyRunningError(task_id)
 

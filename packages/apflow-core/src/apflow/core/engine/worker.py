@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 POLL_INTERVAL_SECONDS = 1.0  # between sweeps, if no notice arrives
 YIELD_SECONDS = 0.01  # seconds that a busy worker leaves new trees to idle workers
+WOKEN = 3  # workers that a notice of another process wakes; one that is lost or busy is among them
 MAX_REST_SECONDS = 10.0  # between sweeps while the store fails
 MAX_TREES_PER_SWEEP = 50  # maximum number of trees that one sweep takes
 MAX_PAUSE_SECONDS = 60.0  # maximum pause before a tree whose run failed is taken again
@@ -73,7 +74,8 @@ class Worker:
     Trees in which a task waits for people do not count.
 
     The worker sweeps continuously: it takes submitted trees immediately, and trees of dead owners when their
-    lease has expired. Any number of workers can sweep the same store; each tree goes to only one of them. If
+    lease has expired. Any number of workers can sweep the same store; each tree goes to only one of them. A
+    submission by another process wakes few of them, so that what it costs does not grow with their number. If
     this process lacks an executor of a tree that another process had started, it leaves the tree to other
     workers. It leaves a fresh tree to them for `executor_wait` seconds if the store is shared. Then it runs
     the tree itself, and tasks without an executor fail.
@@ -157,9 +159,11 @@ class Worker:
         if self._taker is not None:
             beside.append(Supervised("apflow:worker:calls", self._taker.run, is_owner=True))
         done = [asyncio.create_task(each.run(), name=f"{each.name}:supervision") for each in beside]
+        bus = bus_of(self.db)
         try:
             with (
-                bus_of(self.db).on_notice(NoticeKind.REQUESTED, self._heed),
+                bus.on_notice(NoticeKind.SUBMITTED, self._heed),
+                bus.on_notice(NoticeKind.REQUESTED, self._heed_others),
                 logging_failures(self.db),
                 offering(self.db, self._offer),
             ):
@@ -222,6 +226,10 @@ class Worker:
     def _heed(self, _: str) -> None:
         if self._loop is not None:
             call_in_loop(self._loop, self._wake.set)
+
+    def _heed_others(self, root_id: str) -> None:
+        if self.report.is_among_first(root_id, WOKEN):
+            self._heed(root_id)
 
     async def _rest(self, seconds: float) -> None:
         varied = seconds * random.uniform(0.75, 1.25)  # noqa: S311 - spreads sweeps

@@ -13,6 +13,7 @@ import os
 import socket
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from hashlib import blake2b
 from typing import Final
 from uuid import uuid4
 
@@ -39,6 +40,7 @@ class WorkerReport:
     def __init__(self, db: TaskStore, state: Callable[[], dict[str, Json]]) -> None:
         self._db = db
         self._state = state
+        self._others: list[str] = []  # the other workers that took work at the last report
         self.worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self._fixed: dict[str, Json] = {
             "id": self.worker_id,
@@ -58,12 +60,32 @@ class WorkerReport:
             return
         while True:
             try:
-                report = self.current()
-                await self._db.put_record(KIND, report["id"], report)
-                await _forget_lost(self._db)
+                await self.report()
             except Exception as error:  # noqa: BLE001 - the worker works without its report
                 logger.debug("The report of worker %s is repeated later: %s", self._fixed["id"], error)
             await asyncio.sleep(INTERVAL_SECONDS)
+
+    async def report(self) -> None:
+        """Report once. Note which other workers take work, and remove the records of those lost long ago."""
+        await self._db.put_record(KIND, self.worker_id, self.current())
+        now, others = utc_now(), list[str]()
+        for record in await self._db.records(KIND):
+            silence = _silence(record.value, now)
+            if silence > timedelta(seconds=FORGOTTEN_SECONDS):
+                await self._db.remove_record(KIND, record.key, version=record.version)
+            is_lost = silence > timedelta(seconds=LOST_SECONDS)
+            if record.key != self.worker_id and record.value["status"] == "running" and not is_lost:
+                others.append(record.key)
+        self._others = others
+
+    def is_among_first(self, root_id: str, count: int) -> bool:
+        """Return whether this worker is one of the `count` that come first for a tree.
+
+        The order is another one for each tree (rendezvous hashing), so that trees are spread over all
+        workers. Workers that do not know of each other yet only count as first more often.
+        """
+        own = _place_of(self.worker_id, root_id)
+        return sum(_place_of(each, root_id) < own for each in self._others) < count
 
     async def remove(self) -> None:
         """Remove the record at the end of the worker."""
@@ -76,11 +98,8 @@ class WorkerReport:
             logger.debug("The record of worker %s stays: %s", self._fixed["id"], error)
 
 
-async def _forget_lost(db: TaskStore) -> None:
-    now = utc_now()
-    for record in await db.records(KIND):
-        if _silence(record.value, now) > timedelta(seconds=FORGOTTEN_SECONDS):
-            await db.remove_record(KIND, record.key, version=record.version)
+def _place_of(worker_id: str, root_id: str) -> bytes:
+    return blake2b(f"{worker_id} {root_id}".encode(), digest_size=8).digest()
 
 
 async def reported_workers(db: TaskStore) -> list[dict[str, Json]]:

@@ -162,6 +162,7 @@ class NoticeKind(StrEnum):
     EVENTS = "events"  # it has new stored events
     LIVE = "live"  # a live event, which is stored nowhere
     REQUESTED = "requested"  # a run was requested, and has no owner yet
+    SUBMITTED = "submitted"  # the same, by this process; it is not sent to others
     # The cancellation of a started task was requested, or a task was ended by a late result: its owner looks.
     CANCEL = "cancel"
 
