@@ -99,7 +99,7 @@ def processes(count: int, number: int) -> list[Line]:
             with workers(running, store.url):
                 begin = perf_counter()
                 await asyncio.gather(*(submit(store, root) for root in roots))
-                await _until_ended(store, roots)
+                await until_ended(store, roots)
                 return perf_counter() - begin
 
     with fresh_server() as server:
@@ -118,7 +118,8 @@ async def _stored_tree(store: TaskStore, at: int) -> str:
     return (await TaskCreator(store).create_task_tree_from_array(array)).task.id
 
 
-async def _until_ended(store: TaskStore, roots: list[str]) -> None:
+async def until_ended(store: TaskStore, roots: list[str]) -> None:
+    """Wait until trees have ended, which must have completed."""
     while True:
         if not await store.count(TaskQuery(root_only=True, is_requested=True)):
             break
@@ -138,7 +139,7 @@ def submitting(count: int) -> list[Line]:
                 for _ in range(count):
                     tree = await service.submit([{"name": "when", "schemas": {"method": trees.WHEN}}])
                     submitted = trees.now()
-                    await _until_ended(store, [tree["id"]])
+                    await until_ended(store, [tree["id"]])
                     called = (await store.get([tree["id"]]))[tree["id"]].result["at"]
                     times.append(max(0.0, called - submitted) * 1000)
         about = f"from a submission's return to the executor's call in another process, of {count}"

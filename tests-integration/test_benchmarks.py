@@ -3,12 +3,15 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from benchmarks.capacity import SCALES
 from benchmarks.peers.__main__ import PAGE, SIZES, Figures, table, with_table
 from benchmarks.peers.peers import FLOOR, PEERS
+from benchmarks.simulation import Costs, Load, simulate
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,6 +65,46 @@ def test_the_comparison_names_each_system_that_is_measured_and_has_a_place_for_i
 def test_a_table_has_what_has_not_ended_and_thousands():
     figures = [Figures(PEERS[0], "1", {"one": 0.0012, "chain": 1.5, "fan": None})]
     assert "| floor | 1 | 1.2 | 1,500 | not ended |" in table(figures, SIZES, 3)
+
+
+COSTS = Costs(
+    commit=0.001, task=0.002, wake=0.0, notice=0.0, idle=0.0, engine=0.001, flush=0.001, commits_per_tree=1.0
+)
+
+
+def test_the_simulated_database_is_used_by_what_its_work_costs():
+    load = Load(workers=20, processors=4, trees=20.0, levels=1, width=10, call=0.1, seconds=30.0)
+    found = simulate(COSTS, load)
+    assert found.tasks == pytest.approx(200, rel=0.1)
+    tasks = load.tasks * COSTS.task  # and commits, at most one for each change
+    assert tasks / load.processors < found.database < (tasks + 2.2 * 200 * COSTS.commit) / load.processors
+    assert found.worker == pytest.approx(200 * COSTS.engine / load.workers, rel=0.1)
+
+
+def test_a_simulated_database_that_is_too_small_ends_less_than_is_submitted():
+    small = Load(workers=20, processors=1, trees=60.0, levels=1, width=10, call=0.1, seconds=30.0)
+    found = simulate(COSTS, small)
+    assert found.tasks < 0.9 * small.tasks
+    assert found.database > 0.98
+    assert found.start_p99 > 1.0
+
+
+def test_a_simulated_disk_that_is_slow_makes_starts_later_and_not_fewer():
+    load = Load(workers=20, processors=4, trees=20.0, levels=1, width=10, call=0.1, seconds=30.0)
+    fast, slow = (simulate(replace(COSTS, flush=flush), load) for flush in (0.001, 0.05))
+    assert slow.tasks == pytest.approx(fast.tasks, rel=0.05)
+    assert 0.05 < slow.start_p50 < 0.3  # a few flushes
+    assert fast.start_p50 < 0.05
+
+
+@pytest.mark.long
+def test_what_trees_cost_on_postgresql_is_measured_and_simulated():
+    command = [sys.executable, "-m", "benchmarks.capacity", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=3000)
+    measured, costs, compared, simulated = done.stdout.strip().split("\n\n")
+    assert (len(measured.splitlines()), len(compared.splitlines())) == (8, 4)
+    assert len(simulated.splitlines()) == 2 + 2 * len(SCALES)
+    assert "A commit takes" in costs
 
 
 @pytest.mark.wheels

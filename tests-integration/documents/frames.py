@@ -102,7 +102,7 @@ FRAMES: dict[str, Frame] = {
             "dask worker tcp": "background dask worker --host 127.0.0.1 --no-dashboard tcp",
             "scheduler.example.com:8786": "127.0.0.1:$RECEIVER",
         },
-        after="apflow run flow system_info_executor --inputs '{\"resource\": \"cpu\"}'",
+        after='apflow run flow system_info_executor --inputs \'{"resource": "cpu"}\'',
     ),
     "how-to/complete-commands": Frame(
         before="mkdir -p ~/.config/fish/completions; command -v man || man() { cat; }",
