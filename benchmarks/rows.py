@@ -10,9 +10,25 @@ from benchmarks.line import Line
 Measure = Callable[[], list[Line]]
 
 
+def _dask(count: int) -> list[Line]:
+    from benchmarks.cluster import calls  # here: it imports Dask, which the other rows are measured without
+
+    return calls(count)
+
+
 def rows(is_quick: bool) -> Mapping[str, Measure]:
     """Return what can be measured; one row may print several lines."""
-    from benchmarks import keeping, memory, network, purging, reopening, running, serving, several, starting
+    from benchmarks import (
+        keeping,
+        memory,
+        network,
+        purging,
+        reopening,
+        running,
+        serving,
+        several,
+        starting,
+    )
 
     if is_quick:
         return {
@@ -34,6 +50,7 @@ def rows(is_quick: bool) -> Mapping[str, Measure]:
             "postgres_workers": partial(several.processes, 2, 4),
             "postgres_submit": partial(several.submitting, 5),
             "postgres_placed": partial(several.placing, 50),
+            "dask": partial(_dask, 100),
             "rest": partial(network.calling, 50),
             "serve": partial(serving.serving, 20),
         }
@@ -60,6 +77,7 @@ def rows(is_quick: bool) -> Mapping[str, Measure]:
         "postgres_workers": partial(several.processes, 4, 100),
         "postgres_submit": partial(several.submitting, 200),
         "postgres_placed": partial(several.placing, 1000),
+        "dask": partial(_dask, 1000),
         "rest": partial(network.calling, 500),
         "serve": partial(serving.serving, 200),
     }

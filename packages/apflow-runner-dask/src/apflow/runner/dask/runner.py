@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 DESCRIBE_SECONDS: Final = 10.0  # between looks at the workers of the cluster
 RETRY_SECONDS: Final = 0.5  # between attempts to reach the scheduler or a first worker
 LAST_EVENTS_SECONDS: Final = 5.0  # for events of a call that arrive after its outcome
+SUBMIT_SECONDS: Final = 0.02  # between two batches of calls: each takes the scheduler a millisecond
 END_SECONDS: Final = 10.0  # beyond the grace periods, for the end of a call that is cancelled
 
 Workers = tuple[str, ...] | None  # addresses; None: all
@@ -119,6 +120,7 @@ class _Connection:
         self._calls: dict[str, _RunningCall] = {}
         # Calls to submit, by client and workers.
         self._batches: dict[tuple[Any, Workers, Amounts], list[tuple[ExecutorCall, asyncio.Future[Any]]]] = {}
+        self._submitted_at = float("-inf")
         self._workers: dict[str, dict[str, Any]] = {}  # by address, what they say of themselves
         self._described_at = float("-inf")
 
@@ -153,14 +155,19 @@ class _Connection:
         """Submit a call, together with others that are submitted now."""
         submitted: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         key = client, workers, tuple(sorted(Needs.of(call.resources).amounts.items()))
-        if not self._batches:
-            asyncio.get_running_loop().call_soon(self._submit)
+        if not self._batches:  # the first one after a pause is not delayed
+            loop = asyncio.get_running_loop()
+            loop.call_at(max(loop.time(), self._submitted_at + SUBMIT_SECONDS), self._submit)
         self._batches.setdefault(key, []).append((call, submitted))
         return await submitted
 
     def _submit(self) -> None:
+        self._submitted_at = asyncio.get_running_loop().time()
         batches, self._batches = self._batches, {}
-        for (client, workers, amounts), batch in batches.items():
+        for (client, workers, amounts), waiting in batches.items():
+            batch = [each for each in waiting if not each[1].done()]  # the others were cancelled meanwhile
+            if not batch:
+                continue
             try:
                 futures = client.map(
                     make_call,
@@ -174,12 +181,10 @@ class _Connection:
                 )
             except Exception as error:  # noqa: BLE001 - raised where the calls are submitted
                 for _, submitted in batch:
-                    if not submitted.done():
-                        submitted.set_exception(error)
+                    submitted.set_exception(error)
                 continue
             for future, (_, submitted) in zip(futures, batch, strict=True):
-                if not submitted.done():
-                    submitted.set_result(future)
+                submitted.set_result(future)
 
     async def _answer(self, client: Any, call_id: str, future: Any) -> Mapping[str, Json]:
         """Wait for the end of the Dask task. If this is cancelled, end the call, and wait for that."""
