@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from peers.dask_clusters import HERE, Cluster
+from peers.kills import run_while_killing
 from peers.marks import (
     WITHIN,
     Ended,
@@ -85,6 +87,17 @@ async def test_calls_of_effect_once_are_not_made_again(tmp_path: Path, folder: P
             assert "the worker has ended" in str(tasks[name].error)
         else:
             assert tasks[name].status == "completed"
+
+
+@pytest.mark.faults
+async def test_fifty_kills_of_workers_lose_nothing_and_double_nothing(tmp_path: Path, folder: Path):
+    """20 calls run at once, and one worker of three is killed every second or so."""
+    with Cluster(tmp_path, workers=3, threads=7) as cluster:
+        await run_while_killing(
+            folder,
+            lambda array: on_cluster(cluster.address, array),
+            lambda: cluster.kill_worker(random.choice(cluster.processes).pid),
+        )
 
 
 @pytest.mark.faults

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from peers.kills import run_while_killing
 from peers.marks import (
     WITHIN,
     MarksOnce,
@@ -33,7 +34,6 @@ from apflow.core import (
     create_session,
 )
 from apflow.core.errors import SettingsError
-from apflow.core.model.task import Task
 from apflow.core.service.task_service import TaskService
 from apflow.core.settings import overridden_defaults
 from apflow.core.store.base import TaskStore
@@ -289,44 +289,13 @@ async def test_fifty_kills_of_workers_lose_nothing_and_double_nothing(
     """20 calls run at once, and one worker of three is killed every second or so."""
     for _ in range(3):
         workers.start("--resources", "gpu=7")
-    kills = 0
+
+    def kill() -> None:
+        workers.kill(random.choice(workers.processes).pid)
+        workers.start("--resources", "gpu=7")
+
     async with create_session(postgres_url) as db:
-        for number in range(100):
-            array = calls(folder, 40, 0.5, resources={"gpu": 1})
-            array += [{**each, "id": f"{each['id']}-once"} for each in array[1:]]
-            for each in array[41:]:
-                each["params"] = {"executor_id": MarksOnce.id}
-            for each in array[1:]:
-                each["inputs"] = each["inputs"] | {"name": f"{number}-{each['id']}"}
-            async with running(db, array) as ended:
-                ending = asyncio.ensure_future(ended())
-                while not ending.done() and kills < 50:
-                    await asyncio.wait([ending], timeout=random.uniform(0.2, 1.5))
-                    workers.kill(random.choice(workers.processes).pid)
-                    kills += 1
-                    await asyncio.to_thread(workers.start, "--resources", "gpu=7")
-                tasks = await ending
-            check(number, tasks, lines_of(folder))
-            if kills == 50:
-                break
-    assert kills == 50
-
-
-def check(number: int, tasks: Mapping[str, Task], found: Mapping[str, list[str]]) -> None:
-    """Check that each task has ended, and that what may not happen twice happened at most once."""
-    for key, task in tasks.items():
-        if key == "root":
-            continue
-        lines = found.get(f"{number}-{key}", [])
-        begun = [line for line in lines if line.startswith("began")]
-        if task.status == "completed":
-            assert lines[-1] == "ended", (key, lines)
-        else:
-            assert task.result["error_type"] == "Interrupted", task.error
-        if task.executor == MarksOnce.id:
-            assert len(begun) <= 1, (key, lines)
-        else:
-            assert task.status == "completed" or len(begun) == 3, (key, lines)
+        await run_while_killing(folder, lambda array: running(db, array), kill, resources={"gpu": 1})
 
 
 @pytest.mark.faults
