@@ -402,7 +402,7 @@ def main() -> None:
     settings = Settings(jwt_secret=SECRET, public_url=f"http://127.0.0.1:{port}", rate_limit=1_000_000)
     app = create_app(settings, db=MemoryStore())
     app.state.mcp.additions = additions()
-    config = configuration(app)
+    config = configuration(app, settings)
     config.app = with_token(app)
     config.port = port
     uvicorn.Server(config).run()

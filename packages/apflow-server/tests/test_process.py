@@ -128,8 +128,8 @@ def test_a_second_signal_ends_it_at_once(folder: Path):
         task = rpc(process, "tasks.execute", sleep_for(30))["task_id"]
         wait_for(lambda: rpc(process, "tasks.get", {"id": task})["status"] == "in_progress")
         process.popen.send_signal(signal.SIGTERM)
-        wait_for(lambda: httpx.get(f"{process.url}/ready").status_code == 503)
-        assert process.end(timeout=2) == -signal.SIGTERM
+        wait_for(lambda: httpx.get(f"{process.url}/ready", timeout=30).status_code == 503)
+        assert process.end(timeout=20) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize(
