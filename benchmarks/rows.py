@@ -18,17 +18,7 @@ def _dask(count: int) -> list[Line]:
 
 def rows(is_quick: bool) -> Mapping[str, Measure]:
     """Return what can be measured; one row may print several lines."""
-    from benchmarks import (
-        keeping,
-        memory,
-        network,
-        purging,
-        reopening,
-        running,
-        serving,
-        several,
-        starting,
-    )
+    from benchmarks import keeping, memory, network, purging, reopening, running, serving, several, starting
 
     if is_quick:
         return {

@@ -199,9 +199,10 @@ class _Worker:
         site, costs, load = self.site, self.site.costs, self.site.load
         others = load.workers - 1
         woken = min(others, WOKEN)
-        told = woken * costs.wake + (others - woken) * costs.notice
-        # One of its transactions makes its end durable, beside those of its tasks.
-        yield from site.commit(max(costs.commits_per_tree - 1, 0.0) * costs.commit + told)
+        notification = woken * costs.wake + (others - woken) * costs.notice
+        # The last transaction of a tree is that of its last task, which is counted there.
+        transactions = max(costs.commits_per_tree - 1, 0.0)
+        yield from site.commit(transactions * costs.commit + notification)
         for _ in range(load.levels):
             ready = self.env.now
             yield self.env.all_of([self.env.process(self.run_task(ready)) for _ in range(load.width)])

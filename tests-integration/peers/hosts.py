@@ -18,6 +18,7 @@ from peers import required
 
 LIFETIME = 600  # seconds
 NETWORK = "10.77.0"
+ENVIRONMENT = os.environ | {"PATH": required.SYSTEM_PATH}
 CAN_MAKE_HOSTS = (
     os.getuid() == 0 and shutil.which("unshare") and shutil.which("ip", path=required.SYSTEM_PATH)
 )
@@ -59,7 +60,7 @@ class Hosts:
             ["unshare", *private, "sh", "-ec", setup, "sh", *self.names],
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PATH": required.SYSTEM_PATH},
+            env=ENVIRONMENT,
         )
         assert self._holder.stdout is not None
         assert self._holder.stdout.readline() == "ready\n", "the hosts were not made: see the errors above"
@@ -89,7 +90,7 @@ class Hosts:
         with self.log(name).open("ab") as log:
             program = subprocess.Popen(
                 self._inside("ip", "netns", "exec", name, *command),
-                env=os.environ | {"PATH": required.SYSTEM_PATH} | dict(environment or {}),
+                env=ENVIRONMENT | dict(environment or {}),
                 cwd=self.folder,
                 stdout=log,
                 stderr=log,
@@ -110,9 +111,7 @@ class Hosts:
         self._run("ip", "link", "set", name, "up")
 
     def _run(self, *command: str) -> None:
-        subprocess.run(
-            self._inside(*command), check=True, timeout=30, env=os.environ | {"PATH": required.SYSTEM_PATH}
-        )
+        subprocess.run(self._inside(*command), check=True, timeout=30, env=ENVIRONMENT)
 
     def _inside(self, *command: str) -> list[str]:
         return ["nsenter", "--target", str(self._sleep), "--net", "--mount", "--pid", "--", *command]

@@ -70,10 +70,9 @@ class WorkerReport:
         await self._db.put_record(KIND, self.worker_id, self.current())
         now, others = utc_now(), list[str]()
         for record in await self._db.records(KIND):
-            silence = _silence(record.value, now)
-            if silence > timedelta(seconds=FORGOTTEN_SECONDS):
+            if _is_silent_for(FORGOTTEN_SECONDS, record.value, now):
                 await self._db.remove_record(KIND, record.key, version=record.version)
-            is_lost = silence > timedelta(seconds=LOST_SECONDS)
+            is_lost = _is_silent_for(LOST_SECONDS, record.value, now)
             if record.key != self.worker_id and record.value["status"] == "running" and not is_lost:
                 others.append(record.key)
         self._others = others
@@ -107,7 +106,7 @@ async def reported_workers(db: TaskStore) -> list[dict[str, Json]]:
     now = utc_now()
     found: list[dict[str, Json]] = []
     for record in await db.records(KIND):
-        is_lost = _silence(record.value, now) > timedelta(seconds=LOST_SECONDS)
+        is_lost = _is_silent_for(LOST_SECONDS, record.value, now)
         found.append({**_NO_CALLS, **record.value, **({"status": "lost"} if is_lost else {})})
     return sorted(found, key=lambda each: (each["started_at"], each["id"]))
 
@@ -116,5 +115,5 @@ async def reported_workers(db: TaskStore) -> list[dict[str, Json]]:
 _NO_CALLS: Final[dict[str, Json]] = {"calls": 0, "resources": {}, "labels": {}}
 
 
-def _silence(report: dict[str, Json], now: datetime) -> timedelta:
-    return now - datetime.fromisoformat(report["seen_at"])
+def _is_silent_for(seconds: float, report: dict[str, Json], now: datetime) -> bool:
+    return now - datetime.fromisoformat(report["seen_at"]) > timedelta(seconds=seconds)
