@@ -97,6 +97,7 @@ async def test_fifty_kills_of_workers_lose_nothing_and_double_nothing(tmp_path: 
             folder,
             lambda array: on_cluster(cluster.address, array),
             lambda: cluster.kill_worker(random.choice(cluster.processes).pid),
+            loses_only_begun=False,
         )
 
 

@@ -295,7 +295,13 @@ async def test_fifty_kills_of_workers_lose_nothing_and_double_nothing(
         workers.start("--resources", "gpu=7")
 
     async with create_session(postgres_url) as db:
-        await run_while_killing(folder, lambda array: running(db, array), kill, resources={"gpu": 1})
+        await run_while_killing(
+            folder,
+            lambda array: running(db, array),
+            kill,
+            loses_only_begun=True,
+            resources={"gpu": 1},
+        )
 
 
 @pytest.mark.faults

@@ -129,7 +129,7 @@ def test_a_second_signal_ends_it_at_once(folder: Path):
         wait_for(lambda: rpc(process, "tasks.get", {"id": task})["status"] == "in_progress")
         process.popen.send_signal(signal.SIGTERM)
         wait_for(lambda: httpx.get(f"{process.url}/ready", timeout=30).status_code == 503)
-        assert process.end(timeout=20) == -signal.SIGTERM
+        assert process.end(timeout=2) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize(
