@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from peers.kills import run_while_killing
 from peers.marks import (
     WITHIN,
     Ended,
+    Marks,
     MarksOnce,
     busiest,
     calls,
@@ -87,6 +89,34 @@ async def test_calls_of_effect_once_are_not_made_again(tmp_path: Path, folder: P
             assert "the worker has ended" in str(tasks[name].error)
         else:
             assert tasks[name].status == "completed"
+
+
+def stand_still_until_ended(folder: Path) -> None:
+    """Block the event loop of the owner until a call has ended, and the scheduler has its end."""
+    while len(lines_of(folder)["t0"]) < 2:
+        time.sleep(0.01)
+    time.sleep(1.0)
+
+
+@pytest.mark.parametrize("executor", [Marks, MarksOnce], ids=lambda each: each.id)
+async def test_a_call_whose_result_is_lost_with_its_worker_is_lost(
+    tmp_path: Path, folder: Path, executor: type[Marks], caplog: pytest.LogCaptureFixture
+):
+    """The worker ends when its call has ended, and before the owner has fetched the result."""
+    with Cluster(tmp_path) as cluster:
+        async with on_cluster(cluster.address, calls(folder, 1, 1.0, executor)) as ended:
+            [[began]] = (await until_begun(folder, 1)).values()
+            stand_still_until_ended(folder)
+            cluster.kill_worker(int(began.removeprefix("began ")))
+            tasks = await ended()
+    lines = lines_of(folder)["t0"]
+    if executor is MarksOnce:
+        assert tasks["t0"].result["error_type"] == "Interrupted"
+        assert len(lines) == 2
+    else:  # made again by the owner, and not by the scheduler
+        assert tasks["t0"].status == "completed"
+        assert len(lines) == 4
+        assert "It is called again" in caplog.text
 
 
 @pytest.mark.faults

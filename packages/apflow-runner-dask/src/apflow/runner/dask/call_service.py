@@ -43,9 +43,12 @@ MESSAGES: Final = "messages"
 FETCH: Final = "fetch"  # instead of messages that are large together: the number of the event
 
 
+PREFIX: Final = "apflow-"  # of the keys of Dask tasks that make calls
+
+
 def key_of(call_id: str) -> str:
     """Return the key of the Dask task that makes a call."""
-    return f"apflow-{call_id}"
+    return f"{PREFIX}{call_id}"
 
 
 class CallService:

@@ -37,6 +37,7 @@ from apflow.runner.dask.call_service import (
     receive,
 )
 from apflow.runner.dask.cluster import address_of, check_scheduler, check_workers, security_of
+from apflow.runner.dask.scheduler_plugin import NAME, NoRecomputation
 
 logger = logging.getLogger(__name__)
 
@@ -303,6 +304,7 @@ class _Connection:
         try:
             await client
             check_scheduler(await client.run_on_scheduler(_allowed_failures))
+            await client.register_plugin(NoRecomputation(), name=NAME)
             client.subscribe_topic(self._topic, self._take)
             await self._describe(client, seconds)
         except BaseException:
