@@ -143,6 +143,16 @@ async def test_a_lost_scheduler_is_reached_again(tmp_path: Path, folder: Path):
     assert {task.error for task in tasks.values()} == {None}
 
 
+async def test_calls_wait_for_a_worker_together(tmp_path: Path, folder: Path):
+    count, wait = 20, 2.0
+    begun = time.monotonic()
+    with Cluster(tmp_path, workers=0) as cluster:
+        async with on_cluster(cluster.address, calls(folder, count, 0.0), dask_wait=wait) as ended:
+            tasks = await ended()
+    assert {tasks[f"t{n}"].result["error_type"] for n in range(count)} == {"RunnerUnavailable"}
+    assert time.monotonic() - begun < count * wait  # one after the other, they would take longer
+
+
 async def test_a_scheduler_that_cannot_be_reached_fails_the_task_and_says_so(folder: Path):
     async with on_cluster("tcp://127.0.0.1:9", calls(folder, 1, 0.0), dask_wait=1.0) as ended:
         task = (await ended())["t0"]

@@ -20,6 +20,8 @@ from peers.marks import Marks, MarksOnce, calls, lines_of, pids
 PORT = 8786
 WITHIN = 120.0  # seconds for one tree on a busy machine
 PARTITION_SECONDS = 30.0
+# Starts a program again when it has ended: a Dask worker ends if it loses its scheduler.
+SUPERVISED = ("sh", "-c", 'while :; do "$@"; sleep 1; done', "sh")
 NAMES = ("scheduler", "worker1", "worker2", "owner")
 
 pytestmark = [
@@ -51,8 +53,8 @@ class Site:
         )  # fmt: skip
         for name in ("worker1", "worker2"):
             self.hosts.start(
-                name, *dask, "worker", self.address, "--host", self.hosts.address(name), "--no-nanny",
-                "--nthreads", "50", "--no-dashboard", *options, environment=environment,
+                name, *SUPERVISED, *dask, "worker", self.address, "--host", self.hosts.address(name),
+                "--no-nanny", "--nthreads", "50", "--no-dashboard", *options, environment=environment,
             )  # fmt: skip
         self._until(lambda: self.hosts.log("scheduler").read_text().count("Register worker") == 2)
 

@@ -269,12 +269,12 @@ class _Connection:
         """
         if self._client is not None and self._client.status == "running":
             return self._client
+        loop, seconds = asyncio.get_running_loop(), self._settings.dask_wait
+        until = loop.time() + seconds  # also of calls that wait until another one has tried
         async with self._connecting:
             if self._client is not None and self._client.status == "running":
                 return self._client
             await self.close()
-            loop, seconds = asyncio.get_running_loop(), self._settings.dask_wait
-            until = loop.time() + seconds
             security = security_of(self._settings)
             while True:
                 try:
