@@ -131,6 +131,7 @@ SUITE = (
     ("db", "purge", "--older-than", "0s", "--tag", "eu", "--dry-run"),
     ("db", "purge", "--older-than", "0s", "--dry-run", "--json"),
     ("db", "purge", "--older-than", "0s"),
+    ("db", "checkpoint"),
     ("db", "vacuum"),
     ("db", "vacuum", "--json"),
     ("db", "backup", "copy.duckdb"),
@@ -153,6 +154,7 @@ SUITE = (
 NO_DATABASE = {"completion", "man", "validate", "version", "login", "logout", "whoami"}
 OPENS_DATABASE = {"db migrate", "db import", "doctor", "serve", "worker"}
 OTHERS = {
+    "db discard-journal": "for a database that cannot be opened: test_journal_command.py of the command line",
     "executors list": "what is installed here, or at the server",
     "executors search": "what can be installed here",
     "generate task-tree": "needs a model: test_commands_generate.py",

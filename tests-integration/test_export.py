@@ -222,8 +222,9 @@ def test_every_table_of_a_database_is_exported(tmp_path: Path):
     asyncio.run(create())
     with duckdb.connect(str(tmp_path / "one.duckdb")) as connection:
         tables = {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-    # Large values are part of the rows that refer to them, and the version belongs to the database.
-    assert tables - {"apflow_values", "apflow_schema"} == {each.name for each in transfer_tables([]).values()}
+    # Large values are part of the rows that refer to them. Version and journal belong to the database.
+    left_out = {"apflow_values", "apflow_schema", "apflow_journal"}
+    assert tables - left_out == {each.name for each in transfer_tables([]).values()}
 
 
 class Place:
@@ -258,9 +259,10 @@ async def test_commands_export_and_import_plain_compressed_and_piped(tmp_path: P
     for name in ("all.jsonl", "all.jsonl.gz"):
         code, out, said = here("db", "export", name, "--json")
         assert code == 0, said
-        assert json.loads(out)["rows"] == {
+        rows = json.loads(out)["rows"]
+        assert 5 <= rows.pop("events") <= 15  # fewer, where changes were written to the file together
+        assert rows == {
             "task": 15,
-            "events": 15,
             "attempt": 5,
             "log": 10,
             "record": 2,

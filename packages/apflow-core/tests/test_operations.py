@@ -122,6 +122,7 @@ async def test_results_have_the_form_that_the_table_tells():
         ("tasks.export", {}),
         ("tasks.stats", {"group_by": "tag", "since": "7d", "tags": "a", "slowest": 1}),
         ("tasks.purge", {"older_than": "30d", "dry_run": True}),
+        ("system.checkpoint", {}),
         ("system.vacuum", {}),
     ]
     for name, given in calls:

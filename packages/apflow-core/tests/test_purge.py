@@ -158,9 +158,12 @@ async def test_callers_purge_their_own_trees_and_admins_all():
     assert (await TaskService(db).purge("30d", tags=["nightly"], user_id="bob"))["trees"] == 1
 
 
-async def test_only_an_admin_may_vacuum():
+async def test_only_an_admin_may_vacuum_or_write_a_checkpoint():
     with pytest.raises(ForbiddenError):
         await TaskService(MemoryStore(), "ann").vacuum()
+    with pytest.raises(ForbiddenError):
+        await TaskService(MemoryStore(), "ann").checkpoint()
+    assert await TaskService(MemoryStore()).checkpoint() == {"records_applied": 0, "size_bytes": 0}
     assert await TaskService(MemoryStore()).vacuum() == {"size_bytes_before": 0, "size_bytes_after": 0}
 
 

@@ -121,6 +121,7 @@ ROWS: dict[str, Row] = {
     "system.metrics": Row(lambda _: {}, about_tasks=False),
     "system.database": Row(lambda _: {}, about_tasks=False, is_for_admins=True),
     "system.query": Row(lambda _: {"sql": "SELECT 1"}, about_tasks=False, is_for_admins=True),
+    "system.checkpoint": Row(lambda _: {}, about_tasks=False, is_for_admins=True),
     "system.vacuum": Row(lambda _: {}, about_tasks=False, is_for_admins=True),
     "system.workers": Row(lambda _: {}, about_tasks=False, is_for_admins=True),
     "system.webhooks": Row(lambda _: {}, about_tasks=False, is_for_admins=True),

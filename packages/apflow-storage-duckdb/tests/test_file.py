@@ -177,6 +177,7 @@ async def test_a_file_of_each_earlier_version_becomes_one_of_the_newest(tmp_path
         kept = connection.execute("SELECT count(*) FROM apflow_events WHERE root_id = 'old'").fetchone()
     declared = {(table.name, column.name) for table in metadata.tables.values() for column in table.columns}
     declared |= {(VALUES, name) for name in ("number", "part", "body")}
+    declared |= {("apflow_journal", name) for name in ("identity", "applied", "is_open")}
     assert set(found) == declared
     assert versions == [(each,) for each in range(1, LATEST + 1)]
     assert kept == (1 if version else 0,)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from apflow.core.store.base import TaskQuery
 from apflow.storage.duckdb import DuckDBStore, database
 from apflow.testing.building import a_move, a_task, a_tree
 
@@ -109,5 +110,6 @@ async def test_a_read_that_takes_long_holds_up_neither_changes_nor_other_reads_f
     monkeypatch.setattr(database, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(store._database, "_next_checkpoint", 0.0)
     await store.add([a_task("s")])
+    await store.count(TaskQuery())  # waits until the database has what is in the journal
     assert not log.exists() or log.stat().st_size < MAX_LOG_BYTES
     await store.close()

@@ -119,6 +119,7 @@ async def test_tasks_of_an_older_tree_that_join_while_the_tree_is_read_are_read_
     store: DuckDBStore, monkeypatch: pytest.MonkeyPatch
 ):
     await store.add([*a_tree("new"), a_task("other", "new")])
+    await store.checkpoint()  # so that the tree is read from the database
     move = Transition("root0-1", "new", {"parent_id": "root0"}, {"root_id": "new", "parent_id": "new"})
     execute, loop = Database.execute, asyncio.get_running_loop()
     moves = [move]
@@ -127,6 +128,7 @@ async def test_tasks_of_an_older_tree_that_join_while_the_tree_is_read_are_read_
         if moves and "row_number >=" in text:  # in the thread of the read
             change = Change(moves=[moves.pop()])
             asyncio.run_coroutine_threadsafe(store.write(change), loop).result(timeout=60)
+            store._writer.application.wait()  # until the database has it
         return execute(self, cursor, text, parameters)
 
     monkeypatch.setattr(Database, "execute", moving)
@@ -153,6 +155,7 @@ async def test_events_that_are_stored_after_the_clock_was_set_back_during_a_read
         if moves and text == READ_EVENTS:  # in the thread of the read
             change = Change(moves=[moves.pop()])
             asyncio.run_coroutine_threadsafe(store.write(change), loop).result(timeout=60)
+            store._writer.application.wait()  # until the database has it
         return execute(self, cursor, text, parameters)
 
     monkeypatch.setattr(writer, "utc_now", lambda: utc_now() - timedelta(hours=1))

@@ -19,6 +19,7 @@ from apflow.core.service.results import (
     BudgetResult,
     CallerResult,
     CancelResult,
+    CheckpointResult,
     CopyPreviewResult,
     CountResult,
     DatabaseResult,
@@ -1212,6 +1213,15 @@ class AsyncOperations:
     async def system_database(self) -> DatabaseResult:
         """Return where the database is, what it can do, and what is in it. Only an admin may."""
         answer: DatabaseResult = await self._ask("system.database", {})
+        return answer
+
+    async def system_checkpoint(self) -> CheckpointResult:
+        """Apply the journal of a DuckDB file, and write its write-ahead log into it.
+
+        Then the file has everything, and both logs are small. For other databases, nothing happens. Only an
+        admin may.
+        """
+        answer: CheckpointResult = await self._ask("system.checkpoint", {})
         return answer
 
     async def system_vacuum(self) -> VacuumResult:
@@ -2477,6 +2487,15 @@ class SyncOperations:
     def system_database(self) -> DatabaseResult:
         """Return where the database is, what it can do, and what is in it. Only an admin may."""
         answer: DatabaseResult = self._ask("system.database", {})
+        return answer
+
+    def system_checkpoint(self) -> CheckpointResult:
+        """Apply the journal of a DuckDB file, and write its write-ahead log into it.
+
+        Then the file has everything, and both logs are small. For other databases, nothing happens. Only an
+        admin may.
+        """
+        answer: CheckpointResult = self._ask("system.checkpoint", {})
         return answer
 
     def system_vacuum(self) -> VacuumResult:

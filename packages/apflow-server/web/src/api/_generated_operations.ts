@@ -76,6 +76,11 @@ export interface CapabilitiesResult {
   undetermined: Array<string>;
 }
 
+export interface CheckpointResult {
+  records_applied: number;
+  size_bytes: number;
+}
+
 export interface ColumnResult {
   name: string;
   type: string;
@@ -96,6 +101,7 @@ export interface DatabaseResult {
   storage: string;
   tables_version: number | null;
   size_bytes: number | null;
+  journal: JournalResult | null;
   is_durable: boolean;
   is_shared: boolean;
   runs_to_resume: number;
@@ -212,6 +218,11 @@ export interface HealthResult {
   running_tasks_count: number;
   storage: Storage;
   uptime_seconds: number;
+}
+
+export interface JournalResult {
+  records: number;
+  size_bytes: number;
 }
 
 export interface KeyChangeResult {
@@ -630,6 +641,7 @@ export interface Operations {
   "system.whoami": { params: Record<string, never>; result: CallerResult };
   "system.metrics": { params: Record<string, never>; result: MetricsResult };
   "system.database": { params: Record<string, never>; result: DatabaseResult };
+  "system.checkpoint": { params: Record<string, never>; result: CheckpointResult };
   "system.vacuum": { params: Record<string, never>; result: VacuumResult };
   "system.query": { params: { sql: string; limit?: number; timeout?: number; parquet?: boolean; }; result: SqlQueryResult };
   "system.workers": { params: Record<string, never>; result: Array<WorkerResult> };

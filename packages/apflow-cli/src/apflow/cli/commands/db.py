@@ -9,6 +9,7 @@ import click
 from apflow.cli.commands.db_backup import backup
 from apflow.cli.commands.db_export import export
 from apflow.cli.commands.db_import import import_
+from apflow.cli.commands.db_journal import checkpoint, discard_journal
 from apflow.cli.commands.db_purge import purge, vacuum
 from apflow.cli.commands.db_query import query
 from apflow.cli.inputs.options import session_of, with_service, with_store
@@ -35,7 +36,9 @@ def info(ctx: click.Context) -> None:
     if session_of(ctx).is_json:
         write_json(found)
     else:
-        write_fields(found | {"tasks": found["tasks"]["total"]} | found["tasks"]["by_status"])
+        journal = found["journal"] and f"{found['journal']['records']:,} records to apply"
+        counts = {"tasks": found["tasks"]["total"]} | found["tasks"]["by_status"]
+        write_fields(found | {"journal": journal} | counts)
 
 
 @db.command()
@@ -58,5 +61,5 @@ def migrate(ctx: click.Context) -> None:
         write_line(f"{found['url']} is up to date{version}.")
 
 
-for _command in (backup, export, import_, purge, query, vacuum):
+for _command in (backup, checkpoint, discard_journal, export, import_, purge, query, vacuum):
     db.add_command(_command)

@@ -555,6 +555,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     "system.whoami": {},
     "system.metrics": {},
     "system.database": {},
+    "system.checkpoint": {},
     "system.vacuum": {},
     "system.query": {
         "sql": {"description": "One statement in SQL that only reads."},

@@ -56,6 +56,12 @@ def perform_here(
     return run_until_interrupted(_perform(work, session.wait_lock))
 
 
+def perform_unopened(ctx: click.Context, work: Callable[[TaskStore], Awaitable[Answer]]) -> Answer:
+    """Run a command's work in this process, on the unopened store that the settings name."""
+    prepare(session_of(ctx))
+    return run_until_interrupted(_perform_unopened(work))
+
+
 def server_of(session: Session) -> str:
     """Return the address of the server that is named to do a command's work; empty if none is."""
     return session.server or get_settings().api_url
@@ -107,6 +113,11 @@ async def _perform(work: Callable[[TaskService], Awaitable[Answer]], wait: float
     async with get_default_session() as db:
         await open_store(db, wait)
         return await work(TaskService(db))
+
+
+async def _perform_unopened(work: Callable[[TaskStore], Awaitable[Answer]]) -> Answer:
+    async with get_default_session() as db:
+        return await work(db)
 
 
 async def open_store(db: TaskStore, wait: float) -> None:

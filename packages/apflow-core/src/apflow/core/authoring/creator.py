@@ -129,15 +129,16 @@ class TaskCreator:
         self, checked: CheckedArray, on_conflict: OnConflict, provide: Provide | None = None
     ) -> TaskTreeNode:
         """Create a tree, provided that the transitions win that `provide` returns for its root."""
-        written = _stamped(self._signed(checked.tasks))
+        written, has_new_ids = _stamped(self._signed(checked.tasks)), not checked.has_ids
         for _ in range(ATTEMPTS):
             try:
-                await self.db.add(written, provided=provide(written[0].root_id) if provide else ())
+                provided = provide(written[0].root_id) if provide else ()
+                await self.db.add(written, provided=provided, has_new_ids=has_new_ids)
                 break
             except IdTakenError:
                 if on_conflict == "error" and checked.has_ids:
                     raise
-                written = with_new_ids(checked.tasks)
+                written, has_new_ids = with_new_ids(checked.tasks), True
         else:
             raise IdTakenError([task.id for task in written])
         return await self._created(written, _real_ids(checked, written))

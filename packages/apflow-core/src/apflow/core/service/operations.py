@@ -29,6 +29,7 @@ from apflow.core.service.results import (
     BudgetResult,
     CallerResult,
     CancelResult,
+    CheckpointResult,
     CopyPreviewResult,
     CountResult,
     DatabaseResult,
@@ -335,6 +336,15 @@ OPERATIONS: dict[str, Operation] = {
         Operation("system.whoami", _S.whoami, CallerResult, "any"),
         Operation("system.metrics", _S.metrics, MetricsResult, "any"),
         Operation("system.database", _S.database, DatabaseResult, "any"),
+        Operation(
+            "system.checkpoint",
+            _S.checkpoint,
+            CheckpointResult,
+            "any",
+            "change",
+            is_idempotent=True,
+            by_any_holder=True,
+        ),
         Operation(
             "system.vacuum",
             _S.vacuum,

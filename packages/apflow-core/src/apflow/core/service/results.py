@@ -372,6 +372,13 @@ class CountResult(Result):
     by_status: dict[str, int]
 
 
+class JournalResult(Result):
+    """What the journal of a database has and the database itself does not have yet."""
+
+    records: int
+    size_bytes: int
+
+
 class DatabaseResult(Result):
     """A database and what is in it."""
 
@@ -379,6 +386,7 @@ class DatabaseResult(Result):
     storage: str  # the distribution of its store, with its version
     tables_version: int | None  # None if the tables have no versions
     size_bytes: int | None  # of its file; None if it is not one
+    journal: JournalResult | None  # None if the store uses no journal
     is_durable: bool
     is_shared: bool  # several processes may open it
     runs_to_resume: int  # requested runs that have not ended
@@ -443,6 +451,13 @@ class PurgeResult(Result):
     has_more: bool  # the limit was reached: there may be more such trees
     dry_run: bool
     before: datetime  # the trees ended before this time
+
+
+class CheckpointResult(Result):
+    """A database after a checkpoint."""
+
+    records_applied: int  # of the journal
+    size_bytes: int  # of the file; 0 for what is not one
 
 
 class VacuumResult(Result):

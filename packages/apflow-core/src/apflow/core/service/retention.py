@@ -55,6 +55,21 @@ class RetentionService(Access):
             "before": before.isoformat(),
         }
 
+    async def checkpoint(self) -> dict[str, Json]:
+        """Apply the journal of a DuckDB file, and write its write-ahead log into it.
+
+        Then the file has everything, and both logs are small. For other databases, nothing happens. Only an
+        admin may.
+
+        Raises:
+            ForbiddenError: the caller is not an admin.
+            StoreError: the database cannot be written, or the disk is full. Nothing is lost.
+        """
+        if not self.is_admin:
+            raise ForbiddenError("Only an admin may write a checkpoint.")
+        records, size = await self.db.checkpoint()
+        return {"records_applied": records, "size_bytes": size}
+
     async def vacuum(self) -> dict[str, Json]:
         """Return the space of deleted tasks to the system, and report the size before and after.
 

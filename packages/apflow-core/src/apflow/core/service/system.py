@@ -93,6 +93,7 @@ class SystemService(Access):
             raise ForbiddenError("Only an admin may read about the database.")
         db = self.db
         storage = plugins.find("apflow.storages", db.url.partition(":")[0])
+        journal = db.journal()  # before the reads, which wait until it is applied
         requested = await db.count(TaskQuery(root_only=True, is_requested=True))
         found = await db.count(TaskQuery())
         return {
@@ -100,6 +101,7 @@ class SystemService(Access):
             "storage": f"{storage.distribution} {storage.version}" if storage else "built in",
             "tables_version": db.tables_version,
             "size_bytes": db.file.stat().st_size if db.file is not None and db.file.is_file() else None,
+            "journal": journal and {"records": journal.records, "size_bytes": journal.size_bytes},
             "is_durable": db.capabilities.is_durable,
             "is_shared": db.capabilities.is_shared,
             "runs_to_resume": sum(requested.values()),

@@ -76,12 +76,16 @@ class Change:
 
     No two moves of one change name the same task. Where `is_strict`, a lost move refuses the whole
     change with `ConflictError`; else lost moves are left out and the rest is written.
+
+    `has_new_ids`: whether the ids of the added tasks have just been generated, so that a store does not
+    have to look for them.
     """
 
     add: Sequence[Task] = ()
     moves: Sequence[Transition] = ()
     remove: Sequence[str] = ()
     is_strict: bool = False
+    has_new_ids: bool = False
 
 
 # For each move of a change, in order: its events as stored, with their numbers; None if it lost.
@@ -98,6 +102,13 @@ class Capabilities:
     has_usage: bool = False  # it keeps what the calls of language models used
     has_sql: bool = False  # it answers queries in SQL, where DuckDB is installed
     has_custom_columns: bool = False  # columns of a TaskModel subclass become columns of the table
+
+
+class JournalState(NamedTuple):
+    """What the journal of a store has and its database does not have yet."""
+
+    records: int
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -460,6 +471,23 @@ class TaskStore(ABC):
             "tool of the database: pg_dump for PostgreSQL."
         )
 
+    def journal(self) -> JournalState | None:
+        """Return what the journal has and the database does not have yet; None if there is no journal."""
+        return None
+
+    async def checkpoint(self) -> tuple[int, int]:
+        """Apply the journal, and write the write-ahead log into the file of the database.
+
+        Unless overridden, there is nothing to do.
+
+        Returns:
+            the number of records of the journal that were applied for it, and the size of the file in bytes.
+
+        Raises:
+            StoreError: the database cannot be written, or the disk is full. Nothing is lost.
+        """
+        return 0, 0
+
     async def vacuum(self) -> tuple[int, int]:
         """Return the space of deleted rows to the system, or make it available to new ones.
 
@@ -473,6 +501,20 @@ class TaskStore(ABC):
             StoreError: the database cannot be read, or the disk is full. The database is as it was.
         """
         return 0, 0
+
+    async def discard_journal(self) -> Path | None:
+        """Open a database without its journal if that is lost or damaged, or belongs to another file.
+
+        For a store that is not open yet. Changes that only the journal has are missing then. A journal that
+        can be applied is applied. Unless overridden, there is nothing to do: the store has no journal.
+
+        Returns:
+            where the discarded journal is kept; None if none was discarded.
+
+        Raises:
+            StoreError: the database cannot be opened.
+        """
+        return None
 
     async def export_to(self, writer: ExportWriter) -> None:
         """Write everything that the database contains, as of one moment.
@@ -521,14 +563,19 @@ class TaskStore(ABC):
                 raise NotFoundError(each)
         return tasks
 
-    async def add(self, tasks: Sequence[Task], *, provided: Sequence[Transition] = ()) -> None:
+    async def add(
+        self, tasks: Sequence[Task], *, provided: Sequence[Transition] = (), has_new_ids: bool = False
+    ) -> None:
         """Add tasks in one transaction, provided that every move of `provided` wins.
+
+        Args:
+            has_new_ids: whether the ids have just been generated; see `Change`.
 
         Raises:
             IdTakenError: an id is taken; nothing is written.
             ConflictError: a move of `provided` lost; nothing is written.
         """
-        await self.write(Change(add=tasks, moves=provided, is_strict=True))
+        await self.write(Change(tasks, provided, is_strict=True, has_new_ids=has_new_ids))
 
     async def move(self, moves: Sequence[Transition]) -> TransitionResult:
         """Apply moves in one transaction and return, for each, its stored events or None if it lost."""

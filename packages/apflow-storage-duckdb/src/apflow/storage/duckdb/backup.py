@@ -34,8 +34,12 @@ def back_up(database: Database, path: Path) -> None:
         raise as_store_error(error, f"duckdb:///{path}", None, doing="cannot be written") from error
 
 
-def copy_to(database: Database, path: Path) -> None:
-    """Copy a database into a file that does not exist, in one transaction."""
+def copy_to(database: Database, path: Path, *, has_journal: bool = False) -> None:
+    """Copy a database into a file that does not exist, in one transaction.
+
+    Args:
+        has_journal: whether the copy will take the place of the database, next to its journal.
+    """
     name = f"backup_{uuid.uuid4().hex}"
     source = "memory" if database.path is None else NAME
     try:
@@ -44,6 +48,8 @@ def copy_to(database: Database, path: Path) -> None:
             try:
                 path.chmod(OWNER_ONLY)  # before it contains anything
                 cursor.execute(f"COPY FROM DATABASE {source} TO {name}")
+                if not has_journal:
+                    cursor.execute(f"UPDATE {name}.apflow_journal SET is_open = FALSE")  # noqa: S608
             finally:
                 cursor.execute(f"DETACH {name}")  # writes a checkpoint
     finally:

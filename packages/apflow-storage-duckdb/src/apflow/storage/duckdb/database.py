@@ -77,6 +77,8 @@ class Database:
         has_migration_copy: bool = True,
     ) -> None:
         self.url, self.path = url, path
+        # Called with the connection each time that the database is opened, before anything uses it.
+        self.recover: Callable[[duckdb.DuckDBPyConnection], object] = lambda _: None
         self._has_migration_copy = has_migration_copy  # whether the file is copied before a migration
         self._on_open = on_open  # called each time that the file was opened
         self._memory_limit = memory_limit
@@ -331,6 +333,22 @@ class Database:
                     return
         self._next_checkpoint = time.monotonic() + CHECKPOINT_SECONDS
 
+    def checkpoint(self) -> None:
+        """Write a checkpoint, when the running reads have ended. New ones wait. No connection may write.
+
+        Raises:
+            StoreError: the reads do not end.
+            duckdb.Error: the checkpoint fails. Its changes stay in the write-ahead log.
+        """
+        with self._lock.lock:
+            self._wait_for_cursors(CLOSE_SECONDS)
+            if self._cursors or self._lasting is None:
+                raise StoreError(
+                    f"{self.url}: no checkpoint was written, because reads have not ended in "
+                    f"{CLOSE_SECONDS:g} s. Try again later."
+                )
+            self._lasting.execute("CHECKPOINT")
+
     def trim_if_due(self) -> None:
         """Call `trim`, unless it was called recently."""
         if time.monotonic() - self._trimmed_at >= TRIM_SECONDS:
@@ -397,6 +415,7 @@ class Database:
         connection = self._connect()
         try:
             migrate(connection, self.url, before=partial(self._copy_before_migration, connection))
+            self.recover(connection)
             self._checkpoint_log(connection)
             connection.execute(f"SET memory_limit = {literal(self._memory_limit)}")
             self._protect_log()

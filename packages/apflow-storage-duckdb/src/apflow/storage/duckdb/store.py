@@ -23,7 +23,7 @@ from apflow.core.model.task import Task
 from apflow.core.model.usage import UsageEntry
 from apflow.core.service.local_server import LocalServer
 from apflow.core.settings import Settings
-from apflow.core.store.base import Capabilities, Change, TaskQuery
+from apflow.core.store.base import Capabilities, Change, JournalState, TaskQuery
 from apflow.core.store.duckdb_url import MEMORY, file_of
 from apflow.core.store.group_commit import GroupCommit
 from apflow.core.store.transfer import ExportReader, ExportWriter
@@ -99,6 +99,7 @@ class DuckDBStore(SqlQueryStore):
             self.url, path, memory_limit, on_open=started, has_migration_copy=has_migration_copy
         )
         self._writer = Writer(self._database, event_retention)
+        self._database.recover = self._writer.recover
         self._group = GroupCommit(self._writer.commit, self.url)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"read {self.url}")
         # Queries copy one after the other, and take no thread from other reads.
@@ -108,6 +109,10 @@ class DuckDBStore(SqlQueryStore):
         self._close = weakref.finalize(self, _close, *parts)
 
     async def get(self, ids: Sequence[str]) -> dict[str, Task]:
+        self._check_usable()
+        new = self._writer.added(ids)
+        if new and new.keys() >= set(ids):
+            return {task_id: new[task_id] for task_id in ids}
         statement = select_by_id(ids, among)
         return {task.id: task for task in await self._read(lambda: self._snapshot(statement, ids))}
 
@@ -120,6 +125,11 @@ class DuckDBStore(SqlQueryStore):
             # The rows arrive almost in this order; ORDER BY would double the cost of planning.
             return sorted(tasks, key=attrgetter("position", "id"))
 
+        self._check_usable()
+        new = self._writer.added([root_id])
+        if root_id in new:
+            tasks = [task for task in new.values() if task.root_id == root_id]
+            return sorted(tasks, key=attrgetter("position", "id"))
         return await self._read(read)
 
     async def find(self, query: TaskQuery) -> list[Task]:
@@ -149,7 +159,7 @@ class DuckDBStore(SqlQueryStore):
             return []
 
         def read() -> list[TaskEvent]:
-            if self._writer.ledger.sequence(root_id) == after:
+            if self._writer.last_events.get(root_id) == after:
                 return []
             with self._database.cursor() as cursor:
                 try:
@@ -172,8 +182,19 @@ class DuckDBStore(SqlQueryStore):
             rows = run(READ_EVENTS, [root_id, after, EVER, limit]).fetchall()
         return full_texts([row[0] for row in rows], run)
 
+    async def discard_journal(self) -> Path | None:
+        self._writer.discards_journal = True
+        await self._read(self._opened)
+        return self._writer.discarded
+
     async def backup(self, path: Path) -> None:
         await self._read(partial(back_up, self._database, path))
+
+    def journal(self) -> JournalState | None:
+        return None if self.file is None else JournalState(*self._writer.application.figures())
+
+    async def checkpoint(self) -> tuple[int, int]:
+        return await self._group.run(self._writer.checkpoint)
 
     async def vacuum(self) -> tuple[int, int]:
         return await self._group.run(self._writer.vacuum)
@@ -225,26 +246,37 @@ class DuckDBStore(SqlQueryStore):
 
     async def _read(self, read: Callable[[], T], pool: ThreadPoolExecutor | None = None) -> T:
         """Run a read in a thread of a pool; None: that of the readers."""
-        if self.is_closed:
-            raise StoreError(f"The store {self.url} is closed.")
-        self._group.guard.check()
+        self._check_usable()
         if task_columns() is not self._writer.columns:
             await self._group.submit(Change())  # adds the columns
         loop = asyncio.get_running_loop()
+        number = self._writer.application.last  # what is acknowledged by now
         try:
             try:
-                return await loop.run_in_executor(pool or self._readers, self._reading, read)
+                return await loop.run_in_executor(pool or self._readers, self._reading, read, number)
             except duckdb.Error as error:
                 if not is_invalidated(error):
                     raise
                 # Caused by this read or by a concurrent write: repeat it in a new connection.
                 await self._group.run(self._writer.reopen_if_given_up)
-                return await loop.run_in_executor(pool or self._readers, self._reading, read)
+                return await loop.run_in_executor(pool or self._readers, self._reading, read, 0)
         except duckdb.Error as error:
             raise self._database.failed(error, "cannot be read") from error
 
-    def _reading(self, read: Callable[[], T]) -> T:
+    def _opened(self) -> None:
+        """Open the database."""
+        with self._database.cursor():
+            pass
+
+    def _check_usable(self) -> None:
+        if self.is_closed:
+            raise StoreError(f"The store {self.url} is closed.")
+        self._group.guard.check()
+
+    def _reading(self, read: Callable[[], T], number: int) -> T:
+        """Read when the database has the records of the journal up to a number."""
         try:
+            self._writer.application.wait(number)
             return read()
         finally:
             self._database.trim_if_due()
@@ -284,7 +316,7 @@ class DuckDBStore(SqlQueryStore):
         return _numbered(tasks, known)
 
     def _known(self, roots: Sequence[str]) -> dict[str, int | None]:
-        return {root_id: self._writer.ledger.sequence(root_id) for root_id in roots}
+        return {root_id: self._writer.last_events.get(root_id) for root_id in roots}
 
     def _fetch(self, cursor: duckdb.DuckDBPyConnection, statement: Statement) -> list[Task]:
         rows, read_json = task_rows(), JsonReader()

@@ -42,7 +42,7 @@ def vacuum(database: Database, close_writer: Callable[[], object]) -> tuple[int,
     check_space(path.parent, before)
     partial = path.with_name(f"{path.name}.vacuum-{uuid.uuid4().hex[:8]}")
     try:
-        copy_to(database, partial)
+        copy_to(database, partial, has_journal=True)
         shutil.copymode(path, partial)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())

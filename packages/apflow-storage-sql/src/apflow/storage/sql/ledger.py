@@ -141,15 +141,12 @@ class Ledger:
     """The known rows and counters, and the deciding of batches on them.
 
     A batch goes through `needs`, the `learn_*` of what is missing, `decide`, and then `keep` or `forget`.
-    Only the writer's thread may call these; `sequence`, `first_number` and `stored_since` are for everyone.
+    Only the writer's thread may call these; `first_number` and `stored_since` are for everyone.
     """
 
     def __init__(self, next_number: int, max_rows: int = 250_000) -> None:
         self._rows: dict[str, Row | None] = {}  # None: known not to exist
         self._trees: dict[str, Tree] = {}
-        self._sequences: dict[str, int] = {}  # root id -> number of its last event that is on disk
-        # Roots of a batch that may be on disk while `_sequences` does not count its events yet.
-        self._in_writing: Collection[str] = ()
         self._next_number = next_number
         self._max_rows = max_rows
 
@@ -169,11 +166,18 @@ class Ledger:
                 if not _IS_GUARD.issuperset(move.expects):
                     self._need_values(move, needs.values)
             if change.add:
-                named = {task.id for task in change.add} | {task.parent_id for task in change.add}
-                needs.rows.update(each for each in named if each is not None and each not in rows)
-                needs.trees.update({task.root_id for task in change.add}.difference(trees))
+                self._need_added(change, needs)
             needs.rows.update(each for each in change.remove if each not in rows)
         return needs
+
+    def _need_added(self, change: Change, needs: Needs) -> None:
+        rows = self._rows
+        if change.has_new_ids:
+            for task in change.add:
+                rows.setdefault(task.id, None)
+        named = {task.id for task in change.add} | {task.parent_id for task in change.add}
+        needs.rows.update(each for each in named if each is not None and each not in rows)
+        needs.trees.update({task.root_id for task in change.add}.difference(self._trees))
 
     def _need_values(self, move: Transition, values: dict[str, list[str]]) -> None:
         row = self._rows.get(move.task_id)
@@ -194,7 +198,6 @@ class Ledger:
     def learn_tree(self, root_id: str, tree: Tree) -> None:
         """Record the counters of a tree."""
         self._trees[root_id] = tree
-        self._sequences[root_id] = tree.sequence
 
     def learn_values(self, name: str, values: Mapping[str, Json]) -> None:
         """Record the values of a column other than the guards."""
@@ -218,13 +221,10 @@ class Ledger:
                 outcomes.append(self._decide(change, writes))
             except ApflowError as refused:  # before it changed anything
                 outcomes.append(refused)
-        self._in_writing = frozenset(writes.events)
         return outcomes, writes
 
     def keep(self, writes: Writes) -> None:
-        """Record that a batch is on disk, and drop rows that are unlikely to change again."""
-        for root_id in writes.events:
-            self._sequences[root_id] = self._trees[root_id].sequence
+        """Record that a batch is durable, and drop rows that are unlikely to change again."""
         for task_id in writes.sets:
             row = self._rows.get(task_id)
             if row is None:
@@ -239,25 +239,13 @@ class Ledger:
             row = self._rows.get(root_id)
             if row is None or row.root_id != root_id:  # else it was added again
                 self._trees.pop(root_id, None)
-                self._sequences.pop(root_id, None)
-        self._in_writing = ()
-        for known in (self._rows, self._trees, self._sequences):
-            _limit(known, self._max_rows)
+        for known in (self._rows, self._trees):
+            limit(known, self._max_rows)
 
     def forget(self) -> None:
         """Drop the cached state after a failed batch: it is ahead of the database, and is read again."""
         self._rows.clear()
         self._trees.clear()
-        for root_id in self._in_writing:
-            self._sequences.pop(root_id, None)
-        self._in_writing = ()
-
-    def sequence(self, root_id: str) -> int | None:
-        """Return the number of the last event of a tree that is on disk, None where that is not known.
-
-        Where it is the same before and after something was read, it was so all the while.
-        """
-        return None if root_id in self._in_writing else self._sequences.get(root_id)
 
     def first_number(self, root_id: str) -> int:
         """Return a number that no row of a tree is below; 0 for an unknown tree.
@@ -427,7 +415,7 @@ def _field(task: Task, name: str) -> Json:
     return task.extra.get(name, custom[name]) if name in custom else getattr(task, name)
 
 
-def _limit(known: dict[str, Any], size: int) -> None:
+def limit(known: dict[str, Any], size: int) -> None:
     """Forget the oldest entries where there are too many, a tenth at a time."""
     if len(known) > size:
         for key in list(islice(known, len(known) - size + size // 10)):

@@ -150,6 +150,14 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
         "ALTER TABLE apflow_tasks ADD COLUMN cache_key VARCHAR",
         "ALTER TABLE apflow_tasks ADD COLUMN run_ignores_cache BOOLEAN DEFAULT FALSE",
     ),
+    # The journal beside a DuckDB file, and how much of it is in the tables. Only DuckDB has one.
+    (
+        """CREATE TABLE apflow_journal (
+            identity VARCHAR NOT NULL,
+            applied BIGINT NOT NULL,
+            is_open BOOLEAN NOT NULL
+        )""",
+    ),
 )
 
 LATEST = len(MIGRATIONS)

@@ -13,7 +13,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from apflow.core.model.event import EventType, TaskEvent
 from apflow.core.model.status import TaskStatus
@@ -29,6 +29,9 @@ LONG = 4096  # bytes of a page that is compressed
 PACKED = "z"  # before the base64 of zlib; no JSON begins with it
 
 
+Fields = Sequence[Json]  # of one event, in the order of `FIELDS`; its own key is left out where it is the id
+
+
 class Page(NamedTuple):
     """Consecutive events of one tree, as a row."""
 
@@ -40,13 +43,23 @@ class Page(NamedTuple):
 
 def pages(root_id: str, events: Iterable[TaskEvent]) -> Iterator[Page]:
     """Put consecutive events of a tree, numbered already, on pages, one page at a time."""
-    waiting = iter(events)
+    return pages_of(root_id, fields_of(events))
+
+
+def fields_of(events: Iterable[TaskEvent]) -> Iterator[Fields]:
+    """Give the fields of events as pages have them."""
+    time, text = None, ""
+    for event in events:
+        if event.timestamp is not time:  # most events of a page have one time
+            time, text = event.timestamp, event.timestamp.isoformat()
+        yield _fields(event, text)
+
+
+def pages_of(root_id: str, fields: Iterable[Fields]) -> Iterator[Page]:
+    """Put consecutive events of a tree, given by their fields, on pages, one page at a time."""
+    waiting = iter(fields)
     while taken := list(islice(waiting, MAX_EVENTS)):
-        # Most events of a page have one time: it is written down once for all of them.
-        times = {id(event.timestamp): event.timestamp for event in taken}
-        texts = {each: time.isoformat() for each, time in times.items()}
-        body = dumps([_fields(event, texts[id(event.timestamp)]) for event in taken])
-        yield Page(root_id, taken[0].sequence, taken[-1].sequence, packed(body))
+        yield Page(root_id, cast("int", taken[0][0]), cast("int", taken[-1][0]), packed(dumps(taken)))
 
 
 def read_page(root_id: str, body: str) -> Iterator[TaskEvent]:
