@@ -353,3 +353,22 @@ async def test_a_checkpoint_applies_the_journal(store: DuckDBStore, file: Path):
     assert (records, size > before.size_bytes) == (2, True)
     assert store.journal() == (0, 0)
     assert not file.with_name(f"{file.name}.wal").exists()
+
+
+async def test_records_are_applied_in_parts_of_limited_size(
+    store: DuckDBStore, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(application, "BYTES_TOGETHER", 50_000)
+    sizes, write = list[int](), store._writer._writing.write
+
+    def noting(batch: Any) -> Any:
+        sizes.append(sum(len(str(each.task.inputs)) for each in batch.added.values()))
+        return write(batch)
+
+    monkeypatch.setattr(store._writer._writing, "write", noting)
+    for number in range(10):
+        await store.add([a_task(f"t{number}", inputs={"text": "x" * 20_000})])
+    await store.checkpoint()
+    assert len(await store.get([f"t{number}" for number in range(10)])) == 10
+    assert max(sizes) < 50_000
+    assert len(sizes) == 5

@@ -15,6 +15,7 @@ RETRY_SECONDS: Final = 1.0  # after a failure
 MAX_RECORDS: Final = 2000  # that wait: about a second of work
 MAX_BYTES: Final = 32 << 20
 TOGETHER: Final = 500  # records that are applied together
+BYTES_TOGETHER: Final = 4 << 20  # likewise: what the write-ahead log of the database grows by at once
 
 logger = logging.getLogger(__name__)
 
@@ -161,12 +162,22 @@ class Application:
                     rest = until - time.monotonic()
                     if self._is_urgent or self._is_closed or rest <= 0:
                         self._is_urgent = False
-                        return list(islice(self._waiting, TOGETHER))
+                        return self._first()
                     self._condition.wait(rest)
                 else:
                     until = None
                     self._is_urgent = False
                     self._condition.wait()
+
+    def _first(self) -> list[Record]:
+        """Return the records that are applied together now."""
+        found, size = list[Record](), 0
+        for record in islice(self._waiting, TOGETHER):
+            if found and size + len(record.body) > BYTES_TOGETHER:
+                break
+            found.append(record)
+            size += len(record.body)
+        return found
 
     def _pause(self) -> float:
         return GATHER_SECONDS if self._failure is None else RETRY_SECONDS
